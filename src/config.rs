@@ -1,0 +1,338 @@
+//! The command line: flags, `KLINKY_…` variables, defaults and bounds.
+//!
+//! clap takes every value as text, so that all faults of a command line are reported in one go:
+//! [`ServeArgs::check`] turns text into [`ServeSettings`], or into the list of what is wrong.
+
+#![expect(clippy::doc_markdown, reason = "the docs of flags are their help texts, where backticks are noise")]
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+use crate::domain::id::AccountId;
+use crate::domain::key::KeyFormat;
+use crate::secrets::{ADMIN_TOKEN_BYTES_MIN, JWT_SECRET_BYTES_MIN, Secret};
+use crate::tokens::{Issuer, Ttl};
+
+/// Longest flush interval: what a crash may forget should stay in the range of seconds.
+const FLUSH_MS_MAX: u64 = 60_000;
+/// Most workers of the public listener: far above the cores of a small VM.
+const WORKERS_MAX: usize = 256;
+
+/// API keys, plans and exact hourly rate limits for an HTTP API, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "klinky", version, about, max_term_width = 100)]
+#[command(
+    after_help = "Try it: klinky serve --demo\nEvery flag can be given as a variable: --data-dir as KLINKY_DATA_DIR."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server
+    ///
+    /// The public listener serves /api/v1 and /check; the admin listener serves /admin/v1, /healthz,
+    /// /readyz and /metrics. Secrets come from KLINKY_ADMIN_TOKEN and KLINKY_JWT_SECRET, or are made
+    /// at first start and kept in the data directory (admin-token, jwt-secret; mode 0600).
+    Serve(Box<ServeArgs>),
+    /// Print what is stored, whether or not the server runs
+    ///
+    /// A running server holds the data directory; the dump is then streamed from its admin listener.
+    /// Keys appear as hashes only.
+    Dump(DumpArgs),
+    /// Fill an empty data directory from a dump
+    Restore(RestoreArgs),
+    /// Print a session token (JWT) for an account
+    Token(TokenArgs),
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where the public listener listens
+    #[arg(long, env = "KLINKY_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+    /// Where the admin listener listens; keep it off the internet
+    #[arg(long, env = "KLINKY_ADMIN_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    pub admin_listen: String,
+    /// Where everything is kept; made if absent
+    #[arg(long, env = "KLINKY_DATA_DIR", value_name = "DIR", default_value = "data/db")]
+    pub data_dir: PathBuf,
+    /// Counted requests are on disk within this many milliseconds, 0 to 60000
+    ///
+    /// A crash forgets at most the units of the last interval. 0: on disk before the answer, many
+    /// requests sharing one flush.
+    #[arg(long, env = "KLINKY_FLUSH_EVERY_MS", value_name = "MS", default_value = "100")]
+    pub flush_every_ms: String,
+    /// The word that keys begin with, before `_live_`: 1 to 20 of a-z and 0-9
+    #[arg(long, env = "KLINKY_KEY_PREFIX", value_name = "WORD", default_value = "klinky")]
+    pub key_prefix: String,
+    /// Threads that serve the public listener, 1 to 256
+    ///
+    /// Default: one for each core.
+    #[arg(long, env = "KLINKY_WORKERS", value_name = "N")]
+    pub workers: Option<String>,
+    /// An origin whose pages may call the public API, such as https://app.example.com (repeatable)
+    #[arg(long, env = "KLINKY_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub cors_origin: Vec<String>,
+    /// A network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8 (repeatable)
+    #[arg(long, env = "KLINKY_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxy: Vec<String>,
+    /// A PEM public key (RSA, P-256 or Ed25519) of an outside issuer whose JWTs are accepted too
+    #[arg(long, env = "KLINKY_JWT_PUBLIC_KEY", value_name = "FILE")]
+    pub jwt_public_key: Option<PathBuf>,
+    /// The `aud` that tokens of the outside issuer must carry
+    #[arg(long, env = "KLINKY_JWT_AUDIENCE", value_name = "TEXT", requires = "jwt_public_key")]
+    pub jwt_audience: Option<String>,
+    /// How log lines look
+    #[arg(long, env = "KLINKY_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug or off, or a tracing filter
+    #[arg(long, env = "KLINKY_LOG", value_name = "LEVEL", default_value = "info")]
+    pub log: String,
+    /// Run on a throw-away database with one account per plan, and print keys and curl lines
+    #[arg(long, env = "KLINKY_DEMO", conflicts_with = "data_dir")]
+    pub demo: bool,
+    /// The admin token; only from the environment, where other users cannot see it.
+    #[arg(skip = secret_from_env("KLINKY_ADMIN_TOKEN"))]
+    pub admin_token: Option<Secret>,
+    /// The JWT secret; likewise.
+    #[arg(skip = secret_from_env("KLINKY_JWT_SECRET"))]
+    pub jwt_secret: Option<Secret>,
+}
+
+/// Flags of `dump`.
+#[derive(Debug, Args)]
+pub struct DumpArgs {
+    /// The data directory
+    #[arg(long, env = "KLINKY_DATA_DIR", value_name = "DIR", default_value = "data/db")]
+    pub data_dir: PathBuf,
+    /// Where a running server's admin listener is
+    ///
+    /// Default: where the server left word in the data directory that it is.
+    #[arg(long, env = "KLINKY_ADMIN_LISTEN", value_name = "ADDR")]
+    pub admin_listen: Option<SocketAddr>,
+    /// JSON lines, which `restore` reads, or a table for people
+    #[arg(long, env = "KLINKY_DUMP_FORMAT", value_name = "FORMAT", default_value = "json")]
+    pub format: DumpFormat,
+    /// Only these kinds of rows
+    #[arg(long, env = "KLINKY_DUMP_ONLY", value_name = "KINDS", value_delimiter = ',')]
+    pub only: Vec<DumpKind>,
+    /// Only this account, with its plan, keys and counters
+    #[arg(long, env = "KLINKY_DUMP_ACCOUNT", value_name = "ID", value_parser = AccountId::parse)]
+    pub account: Option<AccountId>,
+    /// The admin token; only from the environment.
+    #[arg(skip = secret_from_env("KLINKY_ADMIN_TOKEN"))]
+    pub admin_token: Option<Secret>,
+}
+
+/// Flags of `restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The dump; standard input if absent
+    pub file: Option<PathBuf>,
+    /// The data directory to fill: a new or an empty one
+    #[arg(long, env = "KLINKY_DATA_DIR", value_name = "DIR", default_value = "data/db")]
+    pub data_dir: PathBuf,
+}
+
+/// Flags of `token`.
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// The account's id
+    #[arg(value_parser = AccountId::parse)]
+    pub account: AccountId,
+    /// How long the token lives, in seconds: 1 to 2592000
+    #[arg(long, env = "KLINKY_TTL_SECONDS", value_name = "SECS", default_value = "3600", value_parser = parse_ttl)]
+    pub ttl_seconds: Ttl,
+    /// The data directory whose JWT secret signs, unless KLINKY_JWT_SECRET is set
+    #[arg(long, env = "KLINKY_DATA_DIR", value_name = "DIR", default_value = "data/db")]
+    pub data_dir: PathBuf,
+    /// The JWT secret; only from the environment.
+    #[arg(skip = secret_from_env("KLINKY_JWT_SECRET"))]
+    pub jwt_secret: Option<Secret>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How a dump looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DumpFormat {
+    /// JSON lines.
+    Json,
+    /// Columns for people.
+    Table,
+}
+
+/// A kind of rows in a dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DumpKind {
+    /// Plans.
+    Plans,
+    /// Accounts.
+    Accounts,
+    /// Keys, as hashes.
+    Keys,
+    /// Counters.
+    Counters,
+}
+
+/// What `serve` runs on, checked.
+#[derive(Debug, Clone)]
+pub struct ServeSettings {
+    /// Where the public listener listens.
+    pub listen: SocketAddr,
+    /// Where the admin listener listens.
+    pub admin_listen: SocketAddr,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Counted units are on disk within this time; zero: before the answer.
+    pub flush_within: Duration,
+    /// The form of keys.
+    pub key_format: KeyFormat,
+    /// Threads of the public listener.
+    pub workers: usize,
+    /// Origins whose pages may call the public API.
+    pub cors_origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// An outside issuer of JWTs.
+    pub issuer: Option<Issuer>,
+    /// From the environment.
+    pub admin_token: Option<Secret>,
+    /// From the environment.
+    pub jwt_secret: Option<Secret>,
+}
+
+impl ServeArgs {
+    /// Checks all values.
+    ///
+    /// # Errors
+    /// With a line for each fault.
+    pub fn check(&self) -> Result<ServeSettings, Vec<String>> {
+        let mut faults = Faults::default();
+        let listen = faults.keep("--listen", parse_address(&self.listen));
+        let admin_listen = faults.keep("--admin-listen", parse_address(&self.admin_listen));
+        let flush_ms = faults.keep("--flush-every-ms", parse_bounded(&self.flush_every_ms, 0, FLUSH_MS_MAX));
+        let key_format = faults.keep("--key-prefix", KeyFormat::new(&self.key_prefix));
+        let workers = faults.keep("--workers", self.workers.as_deref().map_or_else(|| Ok(cores()), parse_workers));
+        let cors_origins = faults.keep_all("--cors-origin", &self.cors_origin, parse_origin);
+        let trusted_proxies = faults.keep_all("--trusted-proxy", &self.trusted_proxy, parse_network);
+        let audience = self.jwt_audience.clone();
+        let issuer = self.jwt_public_key.as_deref().map(|path| read_issuer(path, audience)).transpose();
+        let issuer = faults.keep("--jwt-public-key", issuer);
+        faults.check_length("KLINKY_ADMIN_TOKEN", self.admin_token.as_ref(), ADMIN_TOKEN_BYTES_MIN);
+        faults.check_length("KLINKY_JWT_SECRET", self.jwt_secret.as_ref(), JWT_SECRET_BYTES_MIN);
+        faults.check_log(&self.log);
+        match (listen, admin_listen, flush_ms, key_format, workers, issuer) {
+            (Some(listen), Some(admin_listen), Some(flush_ms), Some(key_format), Some(workers), Some(issuer))
+                if faults.0.is_empty() =>
+            {
+                Ok(ServeSettings {
+                    listen,
+                    admin_listen,
+                    data_dir: self.data_dir.clone(),
+                    flush_within: Duration::from_millis(flush_ms),
+                    key_format,
+                    workers,
+                    cors_origins,
+                    trusted_proxies,
+                    issuer,
+                    admin_token: self.admin_token.clone(),
+                    jwt_secret: self.jwt_secret.clone(),
+                })
+            }
+            _ => Err(faults.0),
+        }
+    }
+}
+
+/// Gathers what is wrong.
+#[derive(Default)]
+struct Faults(Vec<String>);
+
+impl Faults {
+    fn keep<T, E: Display>(&mut self, flag: &str, parsed: Result<T, E>) -> Option<T> {
+        parsed.map_err(|error| self.0.push(format!("{flag}: {error}"))).ok()
+    }
+
+    fn keep_all<T, E: Display>(&mut self, flag: &str, raw: &[String], parse: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
+        raw.iter().filter_map(|raw| self.keep(flag, parse(raw))).collect()
+    }
+
+    fn check_length(&mut self, variable: &str, secret: Option<&Secret>, bytes_min: usize) {
+        if secret.is_some_and(|secret| secret.reveal().len() < bytes_min) {
+            self.0.push(format!("{variable}: must be at least {bytes_min} bytes"));
+        }
+    }
+
+    fn check_log(&mut self, filter: &str) {
+        self.keep("--log", tracing_subscriber::EnvFilter::try_new(filter));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads variables besides clap")]
+fn secret_from_env(variable: &str) -> Option<Secret> {
+    std::env::var(variable).ok().map(|text| Secret::new(&text))
+}
+
+fn parse_address(raw: &str) -> Result<SocketAddr, String> {
+    raw.parse().map_err(|_syntax| format!("must be an address and a port such as 127.0.0.1:8080, got {raw:?}"))
+}
+
+fn parse_bounded<T: FromStr + PartialOrd + Display + Copy>(raw: &str, least: T, most: T) -> Result<T, String> {
+    match raw.parse::<T>() {
+        Ok(value) if value >= least && value <= most => Ok(value),
+        Ok(_) | Err(_) => Err(format!("must be {least} to {most}, got {raw:?}")),
+    }
+}
+
+fn parse_workers(raw: &str) -> Result<usize, String> {
+    parse_bounded(raw, 1, WORKERS_MAX)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn parse_network(raw: &str) -> Result<IpNet, String> {
+    raw.parse().map_err(|_syntax| format!("must be a network such as 10.0.0.0/8 or ::1/128, got {raw:?}"))
+}
+
+/// An origin as browsers send it (RFC 6454 §6.1): scheme and host, a port if need be, nothing else.
+fn parse_origin(raw: &str) -> Result<String, String> {
+    let uri = raw.parse::<actix_web::http::Uri>().ok();
+    let rebuilt = uri.as_ref().and_then(|uri| Some(format!("{}://{}", uri.scheme_str()?, uri.authority()?)));
+    let web = raw.starts_with("http://") || raw.starts_with("https://");
+    match rebuilt {
+        Some(origin) if web && origin == raw => Ok(origin),
+        Some(_) | None => Err(format!("must be an origin such as https://app.example.com, got {raw:?}")),
+    }
+}
+
+fn read_issuer(path: &Path, audience: Option<String>) -> Result<Issuer, String> {
+    let pem = std::fs::read(path).map_err(|error| format!("could not read {}: {error}", path.display()))?;
+    Issuer::from_pem(&pem, audience).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn parse_ttl(raw: &str) -> Result<Ttl, String> {
+    let secs = raw.parse().map_err(|_syntax| "must be a whole number of seconds".to_owned())?;
+    Ttl::from_secs(secs).map_err(|error| error.to_string())
+}

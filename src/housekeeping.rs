@@ -1,0 +1,89 @@
+//! What must be done from time to time, on a thread of its own: purging counters of past hours and
+//! writing last uses of keys. Requests neither do it nor wait for it.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::clock::Clock;
+use crate::domain::window::Window;
+use crate::store::{Store, StoreError};
+
+/// Between two rounds: last uses are on disk within this and a flush interval.
+const ROUND: Duration = Duration::from_secs(1);
+/// Between two purge steps: half of the time at most goes into purging, however much there is.
+const PURGE_PAUSE: Duration = Duration::from_millis(10);
+
+/// The running thread; it ends when this is stopped or dropped.
+pub struct Housekeeping {
+    stop: Arc<Stop>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Stop {
+    asked: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Stop {
+    /// Sleeps; answers whether to stop.
+    fn sleep(&self, pause: Duration) -> bool {
+        let mut asked = self.asked.lock();
+        if !*asked {
+            self.wake.wait_for(&mut asked, pause);
+        }
+        *asked
+    }
+}
+
+impl Housekeeping {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn start(store: Arc<Store>, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+        let stop = Arc::new(Stop::default());
+        let asked = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("housekeeping".to_owned()).spawn(move || {
+            while !asked.sleep(ROUND) {
+                if let Err(error) = round(&store, clock.as_ref(), &asked) {
+                    tracing::error!(error = &error as &dyn Error, "housekeeping failed; it is tried again");
+                }
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Ends the thread and waits for its end.
+    pub fn stop(&mut self) {
+        *self.stop.asked.lock() = true;
+        self.stop.wake.notify_all();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the housekeeping thread panicked");
+        }
+    }
+}
+
+impl Drop for Housekeeping {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Keeps the running hour and the one before: a clock that steps back a little finds its counters.
+fn round(store: &Store, clock: &dyn Clock, stop: &Stop) -> Result<(), StoreError> {
+    store.write_last_used()?;
+    let first_kept = Window::at(clock.now()).previous();
+    while store.purge_counters_step(first_kept)? {
+        if stop.sleep(PURGE_PAUSE) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

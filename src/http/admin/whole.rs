@@ -1,0 +1,232 @@
+//! The store as a whole: dump, restore, audit trail, statistics.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{self, BufReader, Read, Write};
+
+use actix_web::web::{self, Bytes, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use clap::ValueEnum;
+use futures_util::StreamExt;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::author;
+use crate::config::DumpKind;
+use crate::domain::Invalid;
+use crate::domain::id::AccountId;
+use crate::domain::time::Timestamp;
+use crate::domain::window::Window;
+use crate::dump::{self, DumpError, DumpFilter, RestoreFailure};
+use crate::http::error::ApiError;
+use crate::http::extract::{PageQuery, Query, field};
+use crate::http::views::{AuditView, List};
+use crate::http::{State, block, resource};
+use crate::store::{Store, StoreError};
+
+/// Bytes of a dump that are sent at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Chunks that wait between the store and the network, in either direction.
+const CHUNKS_MAX: usize = 4;
+/// Accounts in the statistics' list of the busiest.
+const TOP_ACCOUNTS: usize = 10;
+
+pub(super) fn routes(routes: &mut web::ServiceConfig) {
+    routes
+        .service(resource("/dump", "GET", [web::get().to(dump)]))
+        .service(resource("/restore", "POST", [web::post().to(restore)]))
+        .service(resource("/audit", "GET, HEAD", [web::get().to(audit), web::head().to(audit)]))
+        .service(resource("/stats", "GET, HEAD", [web::get().to(stats), web::head().to(stats)]));
+}
+
+/// Streams a dump. It is written on a thread of its own, as fast as the client takes it.
+async fn dump(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let (filter, now) = (dump_filter(&request)?, state.clock.now());
+    if let Some(id) = filter.account {
+        state.store.find_terms(id).ok_or(ApiError::NotFound("account"))?;
+    }
+    let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
+    let span = tracing::Span::current();
+    actix_web::rt::task::spawn_blocking(move || {
+        let _entered = span.enter();
+        let mut out = ChunkWriter { sender: sender.clone(), chunk: Vec::with_capacity(CHUNK_BYTES) };
+        if let Err(error) = dump::write(&state.store, &filter, now, &mut out) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a dump was cut off");
+            // An error in place of the end breaks the connection off, so that the client notices.
+            let _gone = sender.blocking_send(Err(error));
+        }
+    });
+    let chunks = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        receiver
+            .recv()
+            .await
+            .map(|chunk| (chunk.map_err(|_logged| ApiError::Internal("a dump was cut off", None)), receiver))
+    });
+    Ok(HttpResponse::Ok().content_type("application/jsonl").streaming(chunks))
+}
+
+fn dump_filter(request: &HttpRequest) -> Result<DumpFilter, ApiError> {
+    let query = Query::of(request);
+    let kinds = query.find("only")?.into_iter().flat_map(|list| list.split(','));
+    let only = kinds
+        .map(|kind| {
+            DumpKind::from_str(kind, false).map_err(|_unknown| {
+                ApiError::Invalid("only: must be plans, accounts, keys, counters, or several with commas".to_owned())
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let account = field("account", query.find("account")?.map(AccountId::parse).transpose())?;
+    Ok(DumpFilter { only, account })
+}
+
+/// Gathers small writes into chunks and hands them to the network.
+struct ChunkWriter {
+    sender: mpsc::Sender<Result<Bytes, DumpError>>,
+    chunk: Vec<u8>,
+}
+
+impl Write for ChunkWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.chunk.extend_from_slice(bytes);
+        if self.chunk.len() >= CHUNK_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES));
+        let sent = self.sender.blocking_send(Ok(chunk.into()));
+        sent.map_err(|_gone| io::Error::new(io::ErrorKind::BrokenPipe, "the client went away"))
+    }
+}
+
+/// Takes a dump as it comes. It has no bound on its size: only who has the admin token sends one.
+async fn restore(
+    state: web::Data<State>,
+    request: HttpRequest,
+    mut payload: Payload,
+) -> Result<HttpResponse, ApiError> {
+    let by = author(&state, &request);
+    let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
+    let reading = actix_web::rt::spawn(async move {
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| io::Error::other(error.to_string()));
+            if sender.send(chunk).await.is_err() {
+                // The restore ended early; what is left of the body is not wanted.
+                return;
+            }
+        }
+    });
+    let restored = block(move || {
+        let lines = BufReader::new(ChunkReader { receiver, chunk: Bytes::new() });
+        dump::restore(&state.store, &state.first_plans, lines, &by)
+    })
+    .await;
+    reading.abort();
+    Ok(HttpResponse::Created().json(restored?))
+}
+
+/// Reads chunks that come from the network.
+struct ChunkReader {
+    receiver: mpsc::Receiver<io::Result<Bytes>>,
+    chunk: Bytes,
+}
+
+impl Read for ChunkReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.receiver.blocking_recv() {
+                None => return Ok(0),
+                Some(chunk) => self.chunk = chunk?,
+            }
+        }
+        let taken = self.chunk.split_to(out.len().min(self.chunk.len()));
+        io::Cursor::new(taken).read(out)
+    }
+}
+
+impl From<RestoreFailure> for ApiError {
+    fn from(failure: RestoreFailure) -> Self {
+        match failure {
+            RestoreFailure::Store(error) => error.into(),
+            RestoreFailure::Input(_) => Self::BadRequest,
+            RestoreFailure::Header(_) | RestoreFailure::Line { .. } => Self::Invalid(failure.to_string()),
+        }
+    }
+}
+
+/// Newest first; `after` goes on with older entries.
+async fn audit(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let query = PageQuery::of(&request)?;
+    let after =
+        query.after(|text| text.parse::<u64>().map_err(|_syntax| Invalid::new("must be the number of an entry")))?;
+    let page = block(move || state.store.list_audit(after, query.rows)).await?;
+    let list = List::of(page, |entry| entry.number.to_string(), |entry| Ok::<_, ApiError>(AuditView::from(entry)))?;
+    Ok(HttpResponse::Ok().json(list))
+}
+
+#[derive(Serialize)]
+struct StatsView {
+    plans: usize,
+    accounts: usize,
+    keys: usize,
+    disk_bytes: u64,
+    commits: u64,
+    commit_failures: u64,
+    hour: HourView,
+}
+
+#[derive(Serialize)]
+struct HourView {
+    start: String,
+    active_accounts: u64,
+    used: u64,
+    top_accounts: Vec<TopAccount>,
+}
+
+#[derive(Serialize)]
+struct TopAccount {
+    account_id: String,
+    used: u32,
+}
+
+async fn stats(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
+    let now = state.clock.now();
+    let view = block(move || gather_stats(&state.store, now)).await?;
+    Ok(HttpResponse::Ok().json(view))
+}
+
+/// Reads every counter of the running hour, on the blocking pool.
+fn gather_stats(store: &Store, now: Timestamp) -> Result<StatsView, StoreError> {
+    let (totals, window) = (store.stats()?, Window::at(now));
+    let (mut active_accounts, mut used) = (0_u64, 0_u64);
+    let mut top = BinaryHeap::new();
+    for counter in store.counters_in(window) {
+        let counter = counter?;
+        active_accounts = active_accounts.saturating_add(1);
+        used = used.saturating_add(u64::from(counter.used.as_units()));
+        top.push(Reverse((counter.used, Reverse(counter.account_id))));
+        if top.len() > TOP_ACCOUNTS {
+            top.pop();
+        }
+    }
+    let top_accounts = top.into_sorted_vec().into_iter().map(|Reverse((used, Reverse(account_id)))| TopAccount {
+        account_id: account_id.to_string(),
+        used: used.as_units(),
+    });
+    Ok(StatsView {
+        plans: totals.plans,
+        accounts: totals.accounts,
+        keys: totals.keys,
+        disk_bytes: totals.disk_bytes,
+        commits: totals.commits,
+        commit_failures: totals.commit_failures,
+        hour: HourView {
+            start: window.start().to_string(),
+            active_accounts,
+            used,
+            top_accounts: top_accounts.collect(),
+        },
+    })
+}

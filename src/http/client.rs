@@ -1,0 +1,28 @@
+//! Who the client is: the peer's address, or what trusted proxies say of it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use actix_web::HttpRequest;
+use ipnet::IpNet;
+
+/// The client's address: the peer's, or, as long as that is a trusted proxy, the last address of
+/// `X-Forwarded-For` that is not. What an untrusted peer claims is never looked at.
+pub(crate) fn address(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+    if !is_trusted(&peer) {
+        return peer;
+    }
+    let lines = request.headers().get_all("x-forwarded-for").filter_map(|line| line.to_str().ok());
+    let named: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+    let mut client = peer;
+    for name in named.into_iter().rev() {
+        // What is no address ends the chain: what stands before it cannot be believed.
+        let Ok(address) = name.parse::<IpAddr>() else { return client };
+        client = address.to_canonical();
+        if !is_trusted(&client) {
+            return client;
+        }
+    }
+    client
+}

@@ -1,0 +1,155 @@
+//! Takes requests apart: keys, bearer tokens, bodies, queries. Bad input is met here.
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::{BytesMut, Payload};
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+
+use super::error::ApiError;
+use super::headers;
+use crate::domain::Invalid;
+
+/// Most bytes of a body: far above any call of ours, far below what hurts a small VM.
+pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Longest wait for a whole body: 1 MiB over a slow mobile link takes about 20 s.
+pub(crate) const BODY_SECS_MAX: u64 = 30;
+/// Most rows of a page of an admin list.
+const PAGE_ROWS_MAX: usize = 1000;
+/// Rows of a page that says nothing of it.
+const PAGE_ROWS_DEFAULT: usize = 100;
+
+/// The key that a request shows. Two headers are as wrong as a wrong key: a proxy may have read the other one.
+pub(crate) fn api_key(headers: &HeaderMap) -> Result<&[u8], ApiError> {
+    let mut shown = headers.get_all(headers::API_KEY);
+    match (shown.next(), shown.next()) {
+        (None, _) => Err(ApiError::MissingKey),
+        (Some(key), None) => Ok(key.as_bytes()),
+        (Some(_), Some(_)) => Err(ApiError::InvalidKey),
+    }
+}
+
+/// The bearer token of a request; `None` if it has no `Authorization` or more than one, or another scheme.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut shown = headers.get_all(header::AUTHORIZATION);
+    let (Some(only), None) = (shown.next(), shown.next()) else { return None };
+    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Reads a whole body, within its bounds of size and time.
+pub(crate) async fn body(request: &HttpRequest, mut payload: Payload) -> Result<BytesMut, ApiError> {
+    let too_large = || ApiError::BodyTooLarge { bytes_max: BODY_BYTES_MAX };
+    if announced_bytes(request.headers()).is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
+        return Err(too_large());
+    }
+    let read = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_broken| ApiError::BadRequest)?;
+            if body.len().saturating_add(chunk.len()) > BODY_BYTES_MAX {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    };
+    let limit = Duration::from_secs(BODY_SECS_MAX);
+    tokio::time::timeout(limit, read).await.unwrap_or(Err(ApiError::Timeout { secs: BODY_SECS_MAX }))
+}
+
+fn announced_bytes(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads a JSON object. Faults name the field: `field required: name`, `trial.plan: invalid type: …`.
+pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let invalid_json = || ApiError::Invalid("Invalid JSON in request body".to_owned());
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    if !is_object {
+        // serde would read an array as an object's fields in order.
+        let any = serde_json::from_slice::<serde::de::IgnoredAny>(body);
+        return Err(any.map_or_else(
+            |_syntax| invalid_json(),
+            |_other| ApiError::Invalid("request body: must be a JSON object".to_owned()),
+        ));
+    }
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        if error.inner().classify() == serde_json::error::Category::Data {
+            ApiError::Invalid(field_fault(&error.path().to_string(), &error.inner().to_string()))
+        } else {
+            invalid_json()
+        }
+    })?;
+    reader.end().map_err(|_trailing| invalid_json())?;
+    Ok(value)
+}
+
+/// Reads a JSON object that may be left out altogether.
+pub(crate) fn json_or_default<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
+    if body.is_empty() { Ok(T::default()) } else { json(body) }
+}
+
+/// Words a fault of serde as the API does.
+fn field_fault(path: &str, serde_text: &str) -> String {
+    let text = serde_text.rsplit_once(" at line ").map_or(serde_text, |(text, _position)| text);
+    let at_root = path == "." || path.is_empty();
+    let inside = |name: &str| if at_root { name.to_owned() } else { format!("{path}.{name}") };
+    match text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        Some(missing) => format!("field required: {}", inside(missing)),
+        None if at_root => text.to_owned(),
+        None => format!("{path}: {text}"),
+    }
+}
+
+/// Names the field that a value was refused for.
+pub(crate) fn field<T>(name: &str, checked: Result<T, Invalid>) -> Result<T, ApiError> {
+    checked.map_err(|error| ApiError::Invalid(format!("{name}: {error}")))
+}
+
+/// The query of a request, decoded. A name that stands twice is refused when it is asked for.
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(crate) fn of(request: &HttpRequest) -> Self {
+        // Any text is a form; what does not decode becomes a replacement character.
+        Self(serde_urlencoded::from_str(request.query_string()).unwrap_or_default())
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Result<Option<&str>, ApiError> {
+        let mut values = self.0.iter().filter(|(found, _value)| found == name).map(|(_name, value)| value.as_str());
+        match (values.next(), values.next()) {
+            (first, None) => Ok(first),
+            (_, Some(_)) => Err(ApiError::Invalid(format!("{name}: must stand once"))),
+        }
+    }
+}
+
+/// Which page of an admin list is asked for.
+pub(crate) struct PageQuery {
+    pub(crate) rows: usize,
+    pub(crate) after: Option<String>,
+}
+
+impl PageQuery {
+    pub(crate) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        let query = Query::of(request);
+        let rows = match query.find("limit")? {
+            None => PAGE_ROWS_DEFAULT,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|rows| (1..=PAGE_ROWS_MAX).contains(rows))
+                .ok_or_else(|| ApiError::Invalid(format!("limit: must be 1 to {PAGE_ROWS_MAX}")))?,
+        };
+        Ok(Self { rows, after: query.find("after")?.map(str::to_owned) })
+    }
+
+    /// The cursor, read by `parse`.
+    pub(crate) fn after<T>(&self, parse: impl Fn(&str) -> Result<T, Invalid>) -> Result<Option<T>, ApiError> {
+        field("after", self.after.as_deref().map(parse).transpose())
+    }
+}

@@ -1,0 +1,43 @@
+//! The headers that say where an account stands, in both dialects:
+//! `X-RateLimit-*` and the fields of draft-ietf-httpapi-ratelimit-headers-11.
+
+use std::fmt::{self, Write};
+
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::domain::decision::Standing;
+use crate::domain::window::WINDOW_SECS;
+
+/// The name of our one quota policy.
+pub(crate) const POLICY_NAME: &str = "hour";
+
+pub(crate) const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+pub(crate) const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+pub(crate) const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+pub(crate) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(crate) const LIMITS: HeaderName = HeaderName::from_static("ratelimit");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Writes a standing's five headers. All figures come from its one reading of the clock.
+pub(crate) fn set_limits(headers: &mut HeaderMap, standing: &Standing) {
+    let (limit, remaining) = (standing.limit.as_units(), standing.remaining());
+    headers.insert(X_LIMIT, HeaderValue::from(limit));
+    headers.insert(X_REMAINING, HeaderValue::from(remaining));
+    headers.insert(X_RESET, HeaderValue::from(standing.reset().as_secs()));
+    headers.insert(POLICY, text(format_args!("\"{POLICY_NAME}\";q={limit};w={WINDOW_SECS}")));
+    headers.insert(LIMITS, text(format_args!("\"{POLICY_NAME}\";r={remaining};t={}", standing.secs_to_reset())));
+}
+
+/// Writes `Retry-After`, in seconds.
+pub(crate) fn set_retry_after(headers: &mut HeaderMap, secs: u32) {
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
+}
+
+/// A header's value from text that we made; what is not a header value comes out empty.
+pub(crate) fn text(args: fmt::Arguments<'_>) -> HeaderValue {
+    let mut text = String::with_capacity(48);
+    // Writing to a String cannot fail.
+    let _infallible = text.write_fmt(args);
+    HeaderValue::try_from(text).unwrap_or_else(|_control_character| HeaderValue::from_static(""))
+}

@@ -1,0 +1,346 @@
+//! The two listeners: what is served where, and their start and stop.
+//!
+//! | listener | path | who may | file |
+//! |---|---|---|---|
+//! | public | `/api/v1/public/keys…`, `/account` | a session (JWT) | `public/` |
+//! | public | `/api/v1/public/…` | a key, limited and counted | `public/` |
+//! | public | `/check` | asks for a key, cost as said | `check.rs` |
+//! | admin | `/admin/v1/…` | the admin token | `admin/` |
+//! | admin | `/healthz`, `/readyz`, `/metrics` | anybody | `ops.rs` |
+//!
+//! Every request of both passes `trace.rs`; the public ones then pass CORS, and a guard of `guard.rs`.
+
+mod admin;
+mod check;
+mod client;
+mod cors;
+mod error;
+mod extract;
+mod guard;
+mod headers;
+mod key_input;
+mod metrics;
+mod ops;
+mod public;
+mod trace;
+mod views;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::{Condition, from_fn};
+use actix_web::{App, HttpMessage, HttpRequest, HttpServer, Resource, Route, web};
+use ipnet::IpNet;
+
+use self::admin::Lockouts;
+use self::error::ApiError;
+use self::metrics::Metrics;
+use crate::clock::Clock;
+use crate::config::ServeSettings;
+use crate::domain::key::KeyFormat;
+use crate::domain::plan::Plan;
+use crate::gate::Gate;
+use crate::housekeeping::Housekeeping;
+use crate::plans::{PlansError, first_plans};
+use crate::secrets::{self, Secret, SecretError};
+use crate::store::{OpenError, Store, StoreError, StoreOptions};
+use crate::tokens::{Signer, Verifier};
+
+/// Connections that one worker holds at once. Idle ones cost about 10 kB each; more than this on a
+/// small VM is an attack, and waits in the backlog.
+const CONNECTIONS_PER_WORKER_MAX: usize = 10_000;
+/// How long an idle connection is kept: longer than the 60 s of common load balancers, so that it is they
+/// who close (a connection that we close may lose a request).
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a client may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a closing connection may take.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long running requests may take to finish once the server is told to stop: longer than the
+/// longest body, shorter than the 90 s after which systemd kills.
+const SHUTDOWN_SECS: u64 = 40;
+/// Threads of the admin listener: one operator or script at a time is the usual case.
+const ADMIN_WORKERS: usize = 1;
+
+/// What every handler can reach.
+pub(crate) struct State {
+    pub(crate) store: Arc<Store>,
+    pub(crate) gate: Gate,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) key_format: KeyFormat,
+    pub(crate) signer: Signer,
+    pub(crate) verifier: Verifier,
+    pub(crate) admin_token: Secret,
+    pub(crate) lockouts: Lockouts,
+    pub(crate) metrics: Metrics,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) first_plans: Vec<Plan>,
+    /// Makes request ids of one start differ from those of another.
+    pub(crate) boot_id: u64,
+}
+
+/// Which listener a request came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Listener {
+    Public,
+    Admin,
+}
+
+impl Listener {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Why a server does not start, or did not stop well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data directory is refused.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A secret cannot be read or made.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The embedded plans are not plans.
+    #[error(transparent)]
+    Plans(#[from] PlansError),
+    /// An address cannot be listened on.
+    #[error("could not listen on {address}")]
+    Bind {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The system refused a thread or randomness.
+    #[error("could not start")]
+    System(#[source] io::Error),
+    /// A listener ended with an error.
+    #[error("a listener failed")]
+    Listener(#[source] io::Error),
+    /// The store could not be closed.
+    #[error("could not close the store; what the last commit did not cover may be lost")]
+    Close(#[source] StoreError),
+}
+
+/// A running server.
+pub struct Running {
+    public: SocketAddr,
+    admin: SocketAddr,
+    store: Arc<Store>,
+    admin_token: Secret,
+    jwt_secret: Secret,
+    handles: [ServerHandle; 2],
+    tasks: [actix_web::rt::task::JoinHandle<io::Result<()>>; 2],
+    housekeeping: Housekeeping,
+}
+
+/// Opens the store, starts both listeners, and returns while they run. Needs an actix system.
+///
+/// # Errors
+/// When the data directory, a secret or an address is refused.
+pub async fn start(settings: &ServeSettings, clock: Arc<dyn Clock>) -> Result<Running, ServeError> {
+    let first_plans = first_plans()?;
+    let options = StoreOptions { dir: settings.data_dir.clone(), flush_within: settings.flush_within };
+    let plans = first_plans.clone();
+    let store = Arc::new(off_runtime(move || Ok(Store::open(&options, &plans)?)).await?);
+    let result = start_on(settings, clock, Arc::clone(&store), first_plans);
+    if result.is_err() {
+        off_runtime(move || store.close().map_err(ServeError::Close)).await?;
+    }
+    result
+}
+
+/// Runs what blocks where it may.
+async fn off_runtime<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, ServeError> + Send + 'static,
+) -> Result<T, ServeError> {
+    let done = actix_web::rt::task::spawn_blocking(run).await;
+    done.map_err(|panicked| ServeError::System(panicked.into()))?
+}
+
+fn start_on(
+    settings: &ServeSettings,
+    clock: Arc<dyn Clock>,
+    store: Arc<Store>,
+    first_plans: Vec<Plan>,
+) -> Result<Running, ServeError> {
+    let dir = store.dir();
+    let admin_token = settings.admin_token.clone().map_or_else(|| secrets::admin_token(dir), Ok)?;
+    let jwt_secret = settings.jwt_secret.clone().map_or_else(|| secrets::jwt_secret(dir), Ok)?;
+    let housekeeping = Housekeeping::start(Arc::clone(&store), Arc::clone(&clock)).map_err(ServeError::System)?;
+    let state = web::Data::new(State {
+        gate: Gate::new(Arc::clone(&store), settings.key_format.clone()),
+        clock,
+        key_format: settings.key_format.clone(),
+        signer: Signer::new(&jwt_secret),
+        verifier: Verifier::new(&jwt_secret, settings.issuer.clone()),
+        admin_token: admin_token.clone(),
+        lockouts: Lockouts::default(),
+        metrics: Metrics::new(),
+        trusted_proxies: settings.trusted_proxies.clone(),
+        first_plans,
+        boot_id: getrandom::u64().map_err(|error| ServeError::System(io::Error::other(error.to_string())))?,
+        store: Arc::clone(&store),
+    });
+    let public = Binding {
+        listener: Listener::Public,
+        address: settings.listen,
+        workers: settings.workers,
+        cors_origins: settings.cors_origins.clone(),
+        routes: public_routes,
+    };
+    let admin = Binding {
+        listener: Listener::Admin,
+        address: settings.admin_listen,
+        workers: ADMIN_WORKERS,
+        cors_origins: Vec::new(),
+        routes: admin_routes,
+    };
+    let (public_server, public) = listen(public, &state)?;
+    let (admin_server, admin) = listen(admin, &state)?;
+    secrets::write_admin_address(dir, admin)?;
+    Ok(Running {
+        public,
+        admin,
+        store,
+        admin_token,
+        jwt_secret,
+        handles: [public_server.handle(), admin_server.handle()],
+        tasks: [actix_web::rt::spawn(public_server), actix_web::rt::spawn(admin_server)],
+        housekeeping,
+    })
+}
+
+impl Running {
+    /// Where the public listener listens.
+    #[must_use]
+    pub fn public_address(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where the admin listener listens.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The store, for the demo's accounts.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The admin token in use.
+    #[must_use]
+    pub fn admin_token(&self) -> &Secret {
+        &self.admin_token
+    }
+
+    /// Signs session tokens as the server does.
+    #[must_use]
+    pub fn signer(&self) -> Signer {
+        Signer::new(&self.jwt_secret)
+    }
+
+    /// Stops accepting, finishes what runs, writes everything, and closes the store.
+    ///
+    /// # Errors
+    /// When a listener failed or the store could not be closed.
+    pub async fn stop(mut self) -> Result<(), ServeError> {
+        let [public, admin] = self.handles;
+        futures_util::future::join(public.stop(true), admin.stop(true)).await;
+        let store = self.store;
+        off_runtime(move || {
+            self.housekeeping.stop();
+            store.close().map_err(ServeError::Close)
+        })
+        .await?;
+        for task in self.tasks {
+            task.await.map_err(|error| ServeError::Listener(error.into()))?.map_err(ServeError::Listener)?;
+        }
+        Ok(())
+    }
+}
+
+/// What differs between the two listeners.
+#[derive(Clone)]
+struct Binding {
+    listener: Listener,
+    address: SocketAddr,
+    workers: usize,
+    cors_origins: Vec<String>,
+    routes: fn(&mut web::ServiceConfig),
+}
+
+/// Binds a listener and begins to serve. The server runs once it is spawned.
+fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketAddr), ServeError> {
+    let (address, workers, state) = (binding.address, binding.workers, state.clone());
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(state.clone())
+            .app_data(web::Data::new(binding.listener))
+            .configure(binding.routes)
+            .wrap(Condition::new(!binding.cors_origins.is_empty(), cors::policy(&binding.cors_origins)))
+            .wrap(from_fn(trace::finish))
+    });
+    let bound = server
+        .workers(workers)
+        .max_connections(CONNECTIONS_PER_WORKER_MAX)
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .shutdown_timeout(SHUTDOWN_SECS)
+        .disable_signals()
+        .bind(address)
+        .map_err(|source| ServeError::Bind { address, source })?;
+    let listening = bound.addrs().first().copied().unwrap_or(address);
+    Ok((bound.run(), listening))
+}
+
+fn public_routes(routes: &mut web::ServiceConfig) {
+    check::routes(routes);
+    public::routes(routes);
+    routes.default_service(web::to(nothing_here));
+}
+
+fn admin_routes(routes: &mut web::ServiceConfig) {
+    ops::routes(routes);
+    admin::routes(routes);
+    routes.default_service(web::to(nothing_here));
+}
+
+/// The answer to a path that leads nowhere.
+async fn nothing_here() -> Result<actix_web::HttpResponse, ApiError> {
+    Err(ApiError::NotFound("resource"))
+}
+
+/// A resource that answers other methods with 405 and what it allows.
+fn resource(path: &str, allow: &'static str, methods: impl IntoIterator<Item = Route>) -> Resource {
+    let answer = move || async move { Err::<actix_web::HttpResponse, _>(ApiError::MethodNotAllowed { allow }) };
+    methods.into_iter().fold(web::resource(path), Resource::route).default_service(web::to(answer))
+}
+
+/// Runs what blocks (the store's writes wait for the disk) on the pool that is there for it.
+async fn block<T, E>(run: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    ApiError: From<E>,
+{
+    let span = tracing::Span::current();
+    let done = web::block(move || span.in_scope(run)).await;
+    Ok(done.map_err(|cancelled| ApiError::Internal("the blocking pool is gone", Some(Box::new(cancelled))))??)
+}
+
+/// The id that `trace.rs` gave the request.
+fn request_id(request: &HttpRequest) -> String {
+    request.extensions().get::<trace::RequestId>().map(|id| id.0.clone()).unwrap_or_default()
+}

@@ -1,0 +1,37 @@
+//! API keys, plans and exact hourly rate limits for an HTTP API, in one binary.
+//!
+//! The map, in the order of a request:
+//!
+//! - [`http`]: two listeners; extracts the key, answers with the headers. The only part that knows actix.
+//! - [`gate`]: key → holder → terms → take → decision. The way of one request, in one file.
+//! - [`store`]: sled; accounts, keys and plans with a copy in memory, counters by compare-and-swap.
+//! - [`domain`]: pure values and rules; [`domain::decision::decide`] is the rule of the limit.
+//!
+//! Around it: [`accounts`], [`keys`], [`tokens`], [`dump`] are what operators and account holders do;
+//! [`config`], [`secrets`], [`clock`], [`ids`], [`plans`], [`housekeeping`] are what a server needs.
+//!
+//! Invariants:
+//!
+//! - With limit L, exactly L units pass per account and window, whoever races.
+//! - A denial writes nothing. What is answered as an error of ours was not counted.
+//! - An administrative write is on disk, and in force, when it is answered.
+//! - Imports point down only: `http` → use-cases → `store` → `domain`.
+
+pub mod accounts;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod domain;
+pub mod dump;
+pub mod gate;
+pub mod housekeeping;
+pub mod http;
+pub mod ids;
+pub mod keys;
+pub mod plans;
+pub mod remote;
+pub mod run;
+pub mod secrets;
+pub mod store;
+pub mod table;
+pub mod tokens;

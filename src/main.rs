@@ -1,0 +1,46 @@
+//! The command: parses the command line, runs one subcommand, turns failures into exit codes.
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use klinky::config::Cli;
+use klinky::run::{Failure, run};
+
+/// The command line is wrong; clap exits with the same.
+const USAGE: u8 = 2;
+/// It could not be done.
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(faults)) => {
+            for fault in faults {
+                complain(&fault);
+            }
+            ExitCode::from(USAGE)
+        }
+        Err(Failure::Run(error)) => {
+            complain(&with_causes(error.as_ref()));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Nobody can be told if standard error is closed.
+fn complain(text: &str) {
+    let _closed = writeln!(std::io::stderr(), "klinky: {text}");
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

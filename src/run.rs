@@ -1,0 +1,203 @@
+//! The subcommands. What they print goes to standard output, logs go to standard error.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::EnvFilter;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Cli, Command, DumpArgs, DumpFormat, LogFormat, RestoreArgs, ServeArgs, ServeSettings, TokenArgs};
+use crate::demo::Place;
+use crate::domain::key::KeyFormat;
+use crate::domain::plan::Plan;
+use crate::domain::time::Timestamp;
+use crate::dump::{self, DumpFilter};
+use crate::http::Running;
+use crate::plans::first_plans;
+use crate::store::{Author, OpenError, Store, StoreOptions};
+use crate::table::Table;
+use crate::tokens::Signer;
+use crate::{demo, http, remote, secrets};
+
+/// Why a subcommand failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line is wrong: a line for each fault.
+    Usage(Vec<String>),
+    /// It could not be done.
+    Run(Box<dyn Error>),
+}
+
+impl<E: Into<Box<dyn Error>>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Run(error.into())
+    }
+}
+
+/// Runs one subcommand to its end.
+///
+/// # Errors
+/// When the command line is wrong, or it could not be done.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Serve(args) => serve(&args),
+        Command::Dump(args) => dump(args),
+        Command::Restore(args) => restore(&args),
+        Command::Token(args) => token(&args),
+    }
+}
+
+fn serve(args: &ServeArgs) -> Result<(), Failure> {
+    let mut settings = args.check().map_err(Failure::Usage)?;
+    let _logs = start_logs(args)?;
+    // Dropped, and so deleted, when the demo ends.
+    let throw_away = args.demo.then(tempfile::tempdir).transpose()?;
+    if let Some(dir) = &throw_away {
+        settings.data_dir = dir.path().join("db");
+    }
+    actix_web::rt::System::new().block_on(serve_until_signal(&settings, args.demo))?;
+    Ok(())
+}
+
+async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result<(), Box<dyn Error>> {
+    // Before the start, so that no signal is missed during it.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let clock = Arc::new(SystemClock);
+    let server = http::start(settings, clock.clone()).await?;
+    tracing::info!(
+        public = %server.public_address(),
+        admin = %server.admin_address(),
+        data_dir = %settings.data_dir.display(),
+        flush_every_ms = settings.flush_within.as_millis(),
+        version = env!("CARGO_PKG_VERSION"),
+        "ready"
+    );
+    if with_demo {
+        print_demo(&server, settings.key_format.clone(), clock.now()).await?;
+    }
+    let which = futures_util::future::select(Box::pin(terminate.recv()), Box::pin(interrupt.recv())).await;
+    drop(which);
+    tracing::info!("stopping: finishing what runs");
+    server.stop().await?;
+    tracing::info!("stopped; everything is on disk");
+    Ok(())
+}
+
+async fn print_demo(server: &Running, format: KeyFormat, now: Timestamp) -> Result<(), Box<dyn Error>> {
+    let (store, signer) = (Arc::clone(server.store()), server.signer());
+    let place = Place {
+        public: server.public_address(),
+        admin: server.admin_address(),
+        admin_token: server.admin_token().clone(),
+    };
+    let set_up = move || demo::set_up(&store, &format, &signer, &place, now);
+    let text = actix_web::rt::task::spawn_blocking(set_up).await??;
+    Ok(io::stdout().write_all(text.as_bytes())?)
+}
+
+/// Log lines go to standard error by a thread of their own. Dropping the guard writes what is left.
+fn start_logs(args: &ServeArgs) -> Result<WorkerGuard, Box<dyn Error>> {
+    let (writer, guard) = tracing_appender::non_blocking(io::stderr());
+    let lines = tracing_subscriber::fmt()
+        // actix_server says at each start and stop what we say already.
+        .with_env_filter(EnvFilter::try_new(format!("actix_server=warn,{}", args.log))?)
+        .with_writer(writer)
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal());
+    match args.log_format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).init(),
+    }
+    Ok(guard)
+}
+
+fn dump(args: DumpArgs) -> Result<(), Failure> {
+    if !Store::is_in(&args.data_dir) {
+        return Err(format!("there is no klinky data directory at {}", args.data_dir.display()).into());
+    }
+    let out = BufWriter::new(io::stdout().lock());
+    let done = match args.format {
+        DumpFormat::Json => write_dump(args, out),
+        DumpFormat::Table => write_dump(args, Table::new(out)),
+    };
+    match done {
+        // Whoever reads has read enough, as `head` has.
+        Err(error) if is_broken_pipe(error.as_ref()) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+fn write_dump(args: DumpArgs, mut out: impl Write) -> Result<(), Box<dyn Error>> {
+    let filter = DumpFilter { only: args.only, account: args.account };
+    match open(&args.data_dir, &first_plans()?) {
+        Ok(store) => {
+            let written = dump::write(&store, &filter, SystemClock.now(), &mut out);
+            store.close()?;
+            written?;
+        }
+        Err(OpenError::InUse { .. }) => {
+            let admin = args.admin_listen.or_else(|| secrets::find_admin_address(&args.data_dir));
+            let admin = admin.ok_or("a server has the data directory open, but left no word of where its admin listener is; name it with --admin-listen")?;
+            let token = args.admin_token.map_or_else(|| secrets::find_admin_token(&args.data_dir), Ok)?;
+            remote::stream_dump(admin, &token, &filter, &mut out)?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(out.flush()?)
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn restore(args: &RestoreArgs) -> Result<(), Failure> {
+    let input: Box<dyn BufRead> = match &args.file {
+        Some(path) => {
+            let file = File::open(path).map_err(|error| format!("could not open {}: {error}", path.display()))?;
+            Box::new(BufReader::new(file))
+        }
+        None => Box::new(io::stdin().lock()),
+    };
+    let first_plans = first_plans()?;
+    let store = open(&args.data_dir, &first_plans)?;
+    let by = Author { actor: "command line".to_owned(), request_id: "-".to_owned(), at: SystemClock.now() };
+    let restored = dump::restore(&store, &first_plans, input, &by);
+    store.close()?;
+    let rows = restored?;
+    let dir = args.data_dir.display();
+    writeln!(
+        io::stdout(),
+        "restored {} plans, {} accounts, {} keys and {} counters into {dir}",
+        rows.plans,
+        rows.accounts,
+        rows.keys,
+        rows.counters
+    )?;
+    Ok(())
+}
+
+fn token(args: &TokenArgs) -> Result<(), Failure> {
+    let secret = args.jwt_secret.clone().map_or_else(|| secrets::find_jwt_secret(&args.data_dir), Ok)?;
+    let (token, _expires_at) = Signer::new(&secret).sign(args.account, args.ttl_seconds, SystemClock.now())?;
+    writeln!(io::stdout(), "{token}")?;
+    Ok(())
+}
+
+/// Opens a store for a command, which itself counts nothing: its writes are all durable ones.
+fn open(dir: &Path, first_plans: &[Plan]) -> Result<Store, OpenError> {
+    let options = StoreOptions { dir: dir.to_owned(), flush_within: Duration::ZERO };
+    Store::open(&options, first_plans)
+}

@@ -1,0 +1,188 @@
+//! Changes: the one way in which plans, accounts, keys and counters are written by an operator.
+//!
+//! A write is a list of changes and one audit entry. They reach the disk in one sled transaction
+//! over all trees (recovered whole or not at all), and the copy in memory right after it.
+
+use std::convert::Infallible;
+
+use parking_lot::MutexGuard;
+use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
+
+use super::audit::{Author, ENTRIES_MAX, NextNumber};
+use super::records;
+use super::{Store, StoreError, Trees, codec, engine};
+use crate::domain::account::Account;
+use crate::domain::decision::Used;
+use crate::domain::id::AccountId;
+use crate::domain::key::Key;
+use crate::domain::plan::{Plan, PlanId};
+use crate::domain::window::Window;
+
+/// One thing that a write does.
+pub(super) enum Change {
+    PutPlan(Plan),
+    RemovePlan(PlanId),
+    PutAccount(Account),
+    RemoveAccount(AccountId),
+    PutKey(Key),
+    RemoveKey(Key),
+    PutCounter(AccountId, Window, Used),
+    RemoveCounter(AccountId, Window),
+}
+
+/// What an audit entry says besides who and when.
+pub(super) struct Deed {
+    pub(super) action: &'static str,
+    pub(super) target: String,
+}
+
+/// One batch per tree.
+#[derive(Default)]
+struct Batches {
+    plans: sled::Batch,
+    accounts: sled::Batch,
+    keys: sled::Batch,
+    key_ids: sled::Batch,
+    account_keys: sled::Batch,
+    last_used: sled::Batch,
+    counters: sled::Batch,
+    audit: sled::Batch,
+}
+
+impl Store {
+    /// Writes `changes` and the audit entry of `deed` in one transaction, and then to memory.
+    /// The lock shows that nothing comes between the rules that led to the changes and the write.
+    pub(super) fn apply(
+        &self,
+        lock: &mut MutexGuard<'_, NextNumber>,
+        changes: Vec<Change>,
+        by: &Author,
+        deed: Deed,
+    ) -> Result<(), StoreError> {
+        let entry = by.entry(lock.0, deed.action, deed.target);
+        let mut batches = Batches::default();
+        for change in &changes {
+            batches.add(change)?;
+        }
+        batches.audit.insert(&entry.number.to_be_bytes(), records::audit_to_bytes(&entry).map_err(encode("audit"))?);
+        if let Some(oldest) = entry.number.checked_sub(ENTRIES_MAX) {
+            batches.audit.remove(&oldest.to_be_bytes());
+        }
+        batches.commit(&self.trees)?;
+        lock.0 = lock.0.saturating_add(1);
+        self.committer.mark_dirty();
+        for change in changes {
+            self.remember(change);
+        }
+        tracing::info!(
+            audit.number = entry.number,
+            audit.actor = entry.actor,
+            audit.action = entry.action,
+            audit.target = entry.target,
+            "administrative write"
+        );
+        Ok(())
+    }
+
+    fn remember(&self, change: Change) {
+        match change {
+            Change::PutPlan(plan) => self.memory.put_plan(plan),
+            Change::RemovePlan(id) => self.memory.remove_plan(&id),
+            Change::PutAccount(account) => self.memory.put_terms(account.id, account.terms),
+            Change::RemoveAccount(id) => self.memory.remove_terms(id),
+            Change::PutKey(key) => self.memory.put_key(&key),
+            Change::RemoveKey(key) => self.memory.remove_key(&key.hash),
+            Change::PutCounter(_, _, _) | Change::RemoveCounter(_, _) => {}
+        }
+    }
+
+    /// Writes the last uses that are newer in memory than on disk.
+    ///
+    /// # Errors
+    /// When the store fails; the uses are then noted again at the keys' next use.
+    pub fn write_last_used(&self) -> Result<(), StoreError> {
+        // The lock keeps a key that is being removed from coming back as a row without a key.
+        let _lock = self.writing.lock();
+        let touched = self.memory.drain_touched();
+        if touched.is_empty() {
+            return Ok(());
+        }
+        let mut batch = sled::Batch::default();
+        for (hash, at) in touched {
+            batch.insert(hash.as_bytes(), &codec::instant_value(at));
+        }
+        self.trees.last_used.apply_batch(batch).map_err(engine("write last uses"))?;
+        self.committer.mark_dirty();
+        Ok(())
+    }
+}
+
+impl Batches {
+    fn add(&mut self, change: &Change) -> Result<(), StoreError> {
+        match change {
+            Change::PutPlan(plan) => {
+                let bytes = records::plan_to_bytes(plan).map_err(encode("plans"))?;
+                self.plans.insert(plan.id.as_str().as_bytes(), bytes);
+            }
+            Change::RemovePlan(id) => self.plans.remove(id.as_str().as_bytes()),
+            Change::PutAccount(account) => {
+                let bytes = records::account_to_bytes(account).map_err(encode("accounts"))?;
+                self.accounts.insert(account.id.as_bytes(), bytes);
+            }
+            Change::RemoveAccount(id) => self.accounts.remove(id.as_bytes()),
+            Change::PutKey(key) => self.put_key(key)?,
+            Change::RemoveKey(key) => self.remove_key(key),
+            Change::PutCounter(account, window, used) => {
+                self.counters.insert(&codec::counter_key(*window, *account), &codec::used_value(*used));
+            }
+            Change::RemoveCounter(account, window) => {
+                self.counters.remove(&codec::counter_key(*window, *account));
+            }
+        }
+        Ok(())
+    }
+
+    fn put_key(&mut self, key: &Key) -> Result<(), StoreError> {
+        let bytes = records::key_to_bytes(key).map_err(encode("keys"))?;
+        self.keys.insert(key.hash.as_bytes(), bytes);
+        self.key_ids.insert(key.id.as_bytes(), key.hash.as_bytes());
+        self.account_keys.insert(&codec::account_key(key.account_id, key.id), key.hash.as_bytes());
+        Ok(())
+    }
+
+    fn remove_key(&mut self, key: &Key) {
+        self.keys.remove(key.hash.as_bytes());
+        self.key_ids.remove(key.id.as_bytes());
+        self.account_keys.remove(&codec::account_key(key.account_id, key.id));
+        self.last_used.remove(key.hash.as_bytes());
+    }
+
+    /// Writes all batches in one transaction.
+    fn commit(self, trees: &Trees) -> Result<(), StoreError> {
+        let pairs = [
+            (&trees.plans, self.plans),
+            (&trees.accounts, self.accounts),
+            (&trees.keys, self.keys),
+            (&trees.key_ids, self.key_ids),
+            (&trees.account_keys, self.account_keys),
+            (&trees.last_used, self.last_used),
+            (&trees.counters, self.counters),
+            (&trees.audit, self.audit),
+        ];
+        let all = pairs.each_ref().map(|(tree, _batch)| *tree);
+        let written = all[..].transaction(|views| {
+            for (view, (_tree, batch)) in views.iter().zip(&pairs) {
+                view.apply_batch(batch)?;
+            }
+            Ok::<(), ConflictableTransactionError<Infallible>>(())
+        });
+        written.map_err(|error| match error {
+            TransactionError::Storage(source) => engine("write to the directory")(source),
+            TransactionError::Abort(never) => match never {},
+        })
+    }
+}
+
+pub(super) fn encode(tree: &'static str) -> impl Fn(bincode::Error) -> StoreError {
+    move |source| StoreError::Encode { tree, source }
+}

@@ -1,0 +1,166 @@
+//! Bytes on disk: the layout of keys, and the envelope of every record. Only the store knows them.
+//!
+//! A record is `version byte ‖ bincode body ‖ CRC-32 (big-endian) of all before it`. sled does not
+//! notice a flipped byte in a data page; the checksum does. An unknown version is an error, since
+//! bincode would read a longer body as a shorter one without complaint.
+//!
+//! | tree | key | value |
+//! |---|---|---|
+//! | `plans` | plan id | record |
+//! | `accounts` | account id (16) | record |
+//! | `keys` | SHA-256 (32) | record |
+//! | `key_ids` | key id (16) | SHA-256 |
+//! | `account_keys` | account id ‖ key id (32) | SHA-256 |
+//! | `last_used` | SHA-256 (32) | milliseconds, big-endian `i64` |
+//! | `counters` | hour, big-endian `u32` ‖ account id (20) | units, big-endian `u32` |
+//! | `audit` | number, big-endian `u64` | record |
+//! | `meta` | name | record |
+
+use bincode::Options;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::domain::decision::Used;
+use crate::domain::id::{AccountId, KeyId};
+use crate::domain::key::KeyHash;
+use crate::domain::time::Timestamp;
+use crate::domain::window::Window;
+
+/// Most bytes in a record's body: far above the largest (an audit entry, under 4 KiB), far below
+/// what a damaged length could make bincode allocate.
+const BODY_BYTES_MAX: u64 = 64 * 1024;
+const CHECKSUM_BYTES: usize = 4;
+
+/// What is wrong with the bytes of a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// Too short for a version byte and a checksum.
+    #[error("it is too short")]
+    Short,
+    /// A byte changed since the record was written.
+    #[error("its checksum does not match")]
+    Checksum,
+    /// Written by a later version of the program.
+    #[error("it has version {0}, which this program does not know")]
+    Version(u8),
+    /// The checksum matches, but the body has another shape or a value out of range.
+    #[error("its body does not decode: {0}")]
+    Body(String),
+}
+
+fn options() -> impl Options {
+    bincode::DefaultOptions::new().with_limit(BODY_BYTES_MAX).with_fixint_encoding()
+}
+
+/// Puts a body into the envelope.
+pub(super) fn seal<T: Serialize>(version: u8, body: &T) -> Result<Vec<u8>, bincode::Error> {
+    let mut bytes = vec![version];
+    options().serialize_into(&mut bytes, body)?;
+    let check = crc32fast::hash(&bytes);
+    bytes.extend(check.to_be_bytes());
+    Ok(bytes)
+}
+
+/// Takes a body of a known version out of the envelope.
+pub(super) fn unseal<T: DeserializeOwned>(known_version: u8, bytes: &[u8]) -> Result<T, Damage> {
+    let (sealed, check) = bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or(Damage::Short)?;
+    let (&version, body) = sealed.split_first().ok_or(Damage::Short)?;
+    if crc32fast::hash(sealed) != u32::from_be_bytes(*check) {
+        return Err(Damage::Checksum);
+    }
+    if version != known_version {
+        return Err(Damage::Version(version));
+    }
+    options().deserialize(body).map_err(|error| Damage::Body(error.to_string()))
+}
+
+pub(super) fn account_key(account: AccountId, key: KeyId) -> [u8; 32] {
+    concat(account.as_bytes(), key.as_bytes())
+}
+
+pub(super) fn counter_key(window: Window, account: AccountId) -> [u8; 20] {
+    concat(&window.as_hours().to_be_bytes(), account.as_bytes())
+}
+
+pub(super) fn parse_counter_key(bytes: &[u8]) -> Result<(Window, AccountId), Damage> {
+    let (hour, account) = bytes.split_first_chunk::<4>().ok_or(Damage::Short)?;
+    let account = account.try_into().map_err(|_length| Damage::Short)?;
+    Ok((Window::from_hours(u32::from_be_bytes(*hour)), AccountId::from_bytes(account)))
+}
+
+pub(super) fn used_value(used: Used) -> [u8; 4] {
+    used.as_units().to_be_bytes()
+}
+
+pub(super) fn parse_used(bytes: &[u8]) -> Result<Used, Damage> {
+    let units = bytes.try_into().map_err(|_length| Damage::Short)?;
+    Ok(Used::new(u32::from_be_bytes(units)))
+}
+
+pub(super) fn instant_value(at: Timestamp) -> [u8; 8] {
+    at.as_millis().to_be_bytes()
+}
+
+pub(super) fn parse_instant(bytes: &[u8]) -> Result<Timestamp, Damage> {
+    let ms = bytes.try_into().map_err(|_length| Damage::Short)?;
+    Timestamp::from_millis(i64::from_be_bytes(ms)).map_err(|error| Damage::Body(error.to_string()))
+}
+
+pub(super) fn parse_hash(bytes: &[u8]) -> Result<KeyHash, Damage> {
+    Ok(KeyHash::from_bytes(bytes.try_into().map_err(|_length| Damage::Short)?))
+}
+
+pub(super) fn parse_account_id(bytes: &[u8]) -> Result<AccountId, Damage> {
+    Ok(AccountId::from_bytes(bytes.try_into().map_err(|_length| Damage::Short)?))
+}
+
+/// A key of two parts. The parts fill it: `N` is the sum of their lengths at each call.
+fn concat<const N: usize>(first: &[u8], second: &[u8]) -> [u8; N] {
+    let mut bytes = [0; N];
+    for (byte, part) in bytes.iter_mut().zip(first.iter().chain(second)) {
+        *byte = *part;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_as_it_was_written() {
+        let bytes = seal(1, &("name", 7_u32)).unwrap();
+        assert_eq!(unseal::<(String, u32)>(1, &bytes), Ok(("name".to_owned(), 7)));
+    }
+
+    #[test]
+    fn any_flipped_bit_is_noticed() {
+        let bytes = seal(1, &("name", 7_u32)).unwrap();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << bit;
+                assert_eq!(unseal::<(String, u32)>(1, &damaged), Err(Damage::Checksum), "byte {at} bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_record_and_an_unknown_version_are_refused() {
+        let bytes = seal(2, &("name", 7_u32)).unwrap();
+        assert_eq!(unseal::<(String, u32)>(1, &bytes), Err(Damage::Version(2)));
+        for len in 0..bytes.len() {
+            assert!(unseal::<(String, u32)>(2, &bytes[..len]).is_err(), "{len}");
+        }
+        assert!(matches!(unseal::<(String, u64, u64)>(2, &bytes), Err(Damage::Body(_))));
+    }
+
+    #[test]
+    fn counters_sort_by_hour_first() {
+        let (low, high) = (AccountId::from_bytes([0; 16]), AccountId::from_bytes([255; 16]));
+        assert!(counter_key(Window::from_hours(1), high) < counter_key(Window::from_hours(256), low));
+        let key = counter_key(Window::from_hours(256), high);
+        assert_eq!(parse_counter_key(&key), Ok((Window::from_hours(256), high)));
+        assert!(parse_counter_key(&key[..19]).is_err());
+    }
+}

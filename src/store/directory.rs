@@ -1,0 +1,442 @@
+//! The directory: plans, accounts and keys. Each rule that depends on a stored value is one method
+//! here; all of them run under one lock, so of two that race the later one sees the earlier one.
+//!
+//! Writing methods return once the write is on disk.
+
+use std::ops::Bound;
+
+use parking_lot::MutexGuard;
+
+use super::audit::{Author, NextNumber};
+use super::changes::{Change, Deed};
+use super::memory::Holder;
+use super::{Store, StoreError, codec, damaged, engine, records};
+use crate::domain::account::{Account, AccountPatch, InForce, Terms};
+use crate::domain::decision::Used;
+use crate::domain::id::{AccountId, KeyId};
+use crate::domain::key::{Key, KeyHash, KeyPatch, Successor};
+use crate::domain::plan::{Plan, PlanId, PlanPatch};
+use crate::domain::time::Timestamp;
+use crate::domain::window::Window;
+
+/// Most keys of one account: enough for a key per service, few enough to read all of them at once.
+/// Revoked and expired keys are kept as history until their places are needed.
+pub const KEYS_PER_ACCOUNT_MAX: usize = 100;
+
+/// Why the directory refused.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// No account has this id.
+    #[error("no such account")]
+    NoAccount,
+    /// No plan has this id.
+    #[error("no such plan: {0}")]
+    NoPlan(PlanId),
+    /// No key has this id, or not of this account.
+    #[error("no such key")]
+    NoKey,
+    /// A plan with this id exists.
+    #[error("plan {0} exists already")]
+    PlanExists(PlanId),
+    /// An account names the plan.
+    #[error("plan {0} is in use")]
+    PlanInUse(PlanId),
+    /// The account has [`KEYS_PER_ACCOUNT_MAX`] live keys.
+    #[error("the account has {KEYS_PER_ACCOUNT_MAX} live keys, the most that it may have")]
+    KeysFull,
+    /// The key is revoked or expired, and stays so.
+    #[error("the key is revoked or expired")]
+    KeyEnded,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Whether rows follow.
+    pub has_more: bool,
+}
+
+impl<T> Page<T> {
+    pub(super) fn take<E>(mut rows: impl Iterator<Item = Result<T, E>>, limit: usize) -> Result<Self, E> {
+        let items = rows.by_ref().take(limit).collect::<Result<_, _>>()?;
+        Ok(Self { items, has_more: rows.next().transpose()?.is_some() })
+    }
+}
+
+/// A key and when it was last used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUse {
+    /// The key.
+    pub key: Key,
+    /// The last time that it was shown and worked.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// Who shows the key with this hash at `now`; `None` when it is unknown, revoked or expired.
+    ///
+    /// # Errors
+    /// When a record that the key names is missing.
+    pub fn find_holder(&self, hash: &KeyHash, now: Timestamp) -> Result<Option<Holder>, StoreError> {
+        self.memory.find_holder(hash, now)
+    }
+
+    /// An account's terms, from memory.
+    pub fn find_terms(&self, account: AccountId) -> Option<Terms> {
+        self.memory.find_terms(account)
+    }
+
+    /// What terms come to at `now`.
+    ///
+    /// # Errors
+    /// When a plan that they name is missing.
+    pub fn in_force(&self, terms: &Terms, now: Timestamp) -> Result<InForce, StoreError> {
+        self.memory.in_force(terms, now)
+    }
+
+    /// The plans with API access, the smallest limit first.
+    pub fn plans_with_access(&self) -> Vec<Plan> {
+        self.memory.plans_with_access()
+    }
+
+    /// The plan with this id.
+    ///
+    /// # Errors
+    /// When there is none, or the store fails.
+    pub fn get_plan(&self, id: &PlanId) -> Result<Plan, DirectoryError> {
+        let key = id.as_str().as_bytes();
+        let bytes = self.trees.plans.get(key).map_err(engine("read a plan"))?;
+        let bytes = bytes.ok_or_else(|| DirectoryError::NoPlan(id.clone()))?;
+        Ok(records::plan_from_bytes(key, &bytes).map_err(damaged("plans", key))?)
+    }
+
+    /// One page of plans by id, after the plan `after`.
+    ///
+    /// # Errors
+    /// When the store fails or a record is damaged.
+    pub fn list_plans(&self, after: Option<&PlanId>, limit: usize) -> Result<Page<Plan>, StoreError> {
+        let rows = self.trees.plans.range::<&[u8], _>(following(after.map(|id| id.as_str().as_bytes())));
+        Page::take(
+            rows.map(|row| {
+                let (id, bytes) = row.map_err(engine("list plans"))?;
+                records::plan_from_bytes(&id, &bytes).map_err(damaged("plans", &id))
+            }),
+            limit,
+        )
+    }
+
+    /// The account with this id.
+    ///
+    /// # Errors
+    /// When there is none, or the store fails.
+    pub fn get_account(&self, id: AccountId) -> Result<Account, DirectoryError> {
+        let bytes = self.trees.accounts.get(id.as_bytes()).map_err(engine("read an account"))?;
+        let bytes = bytes.ok_or(DirectoryError::NoAccount)?;
+        Ok(records::account_from_bytes(id, &bytes).map_err(damaged("accounts", id.as_bytes()))?)
+    }
+
+    /// One page of accounts, oldest first, after the account `after`.
+    ///
+    /// # Errors
+    /// When the store fails or a record is damaged.
+    pub fn list_accounts(&self, after: Option<AccountId>, limit: usize) -> Result<Page<Account>, StoreError> {
+        let after = after.as_ref().map(|id| id.as_bytes().as_slice());
+        let rows = self.trees.accounts.range::<&[u8], _>(following(after));
+        Page::take(
+            rows.map(|row| {
+                let (id, bytes) = row.map_err(engine("list accounts"))?;
+                let decoded =
+                    codec::parse_account_id(&id).and_then(|parsed| records::account_from_bytes(parsed, &bytes));
+                decoded.map_err(damaged("accounts", &id))
+            }),
+            limit,
+        )
+    }
+
+    /// The key with this id, if it is of `owner`; operators name none and reach all keys.
+    ///
+    /// # Errors
+    /// When there is none, it is another account's, or the store fails.
+    pub fn get_key(&self, id: KeyId, owner: Option<AccountId>) -> Result<KeyUse, DirectoryError> {
+        let hash = self.trees.key_ids.get(id.as_bytes()).map_err(engine("read a key's id"))?;
+        let found = hash.map(|hash| self.find_key(&hash)).transpose()?.flatten().ok_or(DirectoryError::NoKey)?;
+        match owner {
+            Some(account) if account != found.key.account_id => Err(DirectoryError::NoKey),
+            Some(_) | None => Ok(found),
+        }
+    }
+
+    /// All keys, the oldest first; ordered and safe beside writes, but not a snapshot.
+    pub fn keys(&self) -> impl Iterator<Item = Result<KeyUse, StoreError>> + '_ {
+        self.trees.key_ids.iter().filter_map(|row| self.key_of_row(row))
+    }
+
+    /// One page of an account's keys, oldest first, after the key `after`.
+    ///
+    /// # Errors
+    /// When there is no such account, the store fails, or a record is damaged.
+    pub fn list_keys(
+        &self,
+        account: AccountId,
+        after: Option<KeyId>,
+        limit: usize,
+    ) -> Result<Page<KeyUse>, DirectoryError> {
+        self.memory.find_terms(account).ok_or(DirectoryError::NoAccount)?;
+        let end = codec::account_key(account, KeyId::from_bytes([0xff; 16]));
+        let start = match after {
+            Some(id) => Bound::Excluded(codec::account_key(account, id)),
+            None => Bound::Included(codec::account_key(account, KeyId::from_bytes([0; 16]))),
+        };
+        let rows = self.trees.account_keys.range((start, Bound::Included(end)));
+        Ok(Page::take(rows.filter_map(|row| self.key_of_row(row)), limit)?)
+    }
+
+    /// Adds a plan.
+    ///
+    /// # Errors
+    /// When its id is taken, or the store fails.
+    pub fn create_plan(&self, plan: Plan, by: &Author) -> Result<Plan, DirectoryError> {
+        self.write(|lock| {
+            if self.memory.has_plan(&plan.id) {
+                return Err(DirectoryError::PlanExists(plan.id.clone()));
+            }
+            let deed = Deed { action: "plan.create", target: plan.id.to_string() };
+            self.apply(lock, vec![Change::PutPlan(plan.clone())], by, deed)?;
+            Ok(plan)
+        })
+    }
+
+    /// Changes a plan; its accounts have the new terms from the next request on.
+    ///
+    /// # Errors
+    /// When there is no such plan, or the store fails.
+    pub fn update_plan(&self, id: &PlanId, patch: PlanPatch, by: &Author) -> Result<Plan, DirectoryError> {
+        self.write(|lock| {
+            let plan = patch.apply(self.get_plan(id)?);
+            let deed = Deed { action: "plan.update", target: id.to_string() };
+            self.apply(lock, vec![Change::PutPlan(plan.clone())], by, deed)?;
+            Ok(plan)
+        })
+    }
+
+    /// Removes a plan that no account names.
+    ///
+    /// # Errors
+    /// When there is no such plan, an account names it, or the store fails.
+    pub fn remove_plan(&self, id: &PlanId, by: &Author) -> Result<(), DirectoryError> {
+        self.write(|lock| {
+            self.get_plan(id)?;
+            if self.memory.is_plan_in_use(id) {
+                return Err(DirectoryError::PlanInUse(id.clone()));
+            }
+            let deed = Deed { action: "plan.delete", target: id.to_string() };
+            Ok(self.apply(lock, vec![Change::RemovePlan(id.clone())], by, deed)?)
+        })
+    }
+
+    /// Adds an account.
+    ///
+    /// # Errors
+    /// When a plan that it names does not exist, or the store fails.
+    pub fn create_account(&self, account: Account, by: &Author) -> Result<Account, DirectoryError> {
+        self.write(|lock| {
+            self.check_plans(&account.terms)?;
+            let deed = Deed { action: "account.create", target: account.id.to_string() };
+            self.apply(lock, vec![Change::PutAccount(account.clone())], by, deed)?;
+            Ok(account)
+        })
+    }
+
+    /// Changes an account; the change acts on its next request.
+    ///
+    /// # Errors
+    /// When there is no such account or plan, or the store fails.
+    pub fn update_account(&self, id: AccountId, patch: AccountPatch, by: &Author) -> Result<Account, DirectoryError> {
+        self.write(|lock| {
+            let account = patch.apply(self.get_account(id)?, by.at);
+            self.check_plans(&account.terms)?;
+            let deed = Deed { action: "account.update", target: id.to_string() };
+            self.apply(lock, vec![Change::PutAccount(account.clone())], by, deed)?;
+            Ok(account)
+        })
+    }
+
+    /// Removes an account with its keys and counters.
+    ///
+    /// # Errors
+    /// When there is no such account, or the store fails.
+    pub fn remove_account(&self, id: AccountId, by: &Author) -> Result<(), DirectoryError> {
+        self.write(|lock| {
+            let keys = self.list_keys(id, None, KEYS_PER_ACCOUNT_MAX)?;
+            let mut changes: Vec<Change> = keys.items.into_iter().map(|found| Change::RemoveKey(found.key)).collect();
+            let window = Window::at(by.at);
+            // Older counters are purged within the hour anyway.
+            changes.extend([window.previous(), window].map(|window| Change::RemoveCounter(id, window)));
+            changes.push(Change::RemoveAccount(id));
+            Ok(self.apply(lock, changes, by, Deed { action: "account.delete", target: id.to_string() })?)
+        })
+    }
+
+    /// Adds a key. In an account that is full, the oldest revoked or expired key makes room.
+    ///
+    /// # Errors
+    /// When there is no such account, all of its places are taken by live keys, or the store fails.
+    pub fn create_key(&self, key: Key, by: &Author) -> Result<Key, DirectoryError> {
+        self.write(|lock| {
+            let room = self.room_for_key(key.account_id, None, by.at)?;
+            let changes = room.into_iter().chain([Change::PutKey(key.clone())]).collect();
+            self.apply(lock, changes, by, Deed { action: "key.create", target: key.id.to_string() })?;
+            Ok(key)
+        })
+    }
+
+    /// Changes a live key.
+    ///
+    /// # Errors
+    /// When there is no such key, it has ended, or the store fails.
+    pub fn update_key(&self, id: KeyId, patch: KeyPatch, by: &Author) -> Result<KeyUse, DirectoryError> {
+        self.write(|lock| {
+            let found = self.get_key(id, None)?;
+            ensure_live(&found.key, by.at)?;
+            let key = patch.apply(found.key);
+            self.apply(
+                lock,
+                vec![Change::PutKey(key.clone())],
+                by,
+                Deed { action: "key.update", target: id.to_string() },
+            )?;
+            Ok(KeyUse { key, last_used_at: found.last_used_at })
+        })
+    }
+
+    /// Revokes a key at once. A key that is revoked stays as it is.
+    ///
+    /// # Errors
+    /// When there is no such key, it is another account's, or the store fails.
+    pub fn revoke_key(&self, id: KeyId, owner: Option<AccountId>, by: &Author) -> Result<(), DirectoryError> {
+        self.write(|lock| {
+            let key = self.get_key(id, owner)?.key;
+            if key.revoked_at.is_some() {
+                return Ok(());
+            }
+            let revoked = Key { revoked_at: Some(by.at), ..key };
+            let deed = Deed { action: "key.revoke", target: id.to_string() };
+            Ok(self.apply(lock, vec![Change::PutKey(revoked)], by, deed)?)
+        })
+    }
+
+    /// Puts `successor` beside a live key, which ends at `old_ends_at` or at its own expiry,
+    /// whichever comes first. The successor takes over name, scope and length of life.
+    ///
+    /// # Errors
+    /// When there is no such key, it has ended, the account is full, or the store fails.
+    pub fn rotate_key(
+        &self,
+        id: KeyId,
+        owner: Option<AccountId>,
+        successor: Successor,
+        old_ends_at: Timestamp,
+        by: &Author,
+    ) -> Result<Key, DirectoryError> {
+        self.write(|lock| {
+            let old = self.get_key(id, owner)?.key;
+            ensure_live(&old, by.at)?;
+            let new = successor.of(&old, by.at);
+            let ends_at = old.expires_at.map_or(old_ends_at, |own| own.min(old_ends_at));
+            let retired = Key { expires_at: Some(ends_at), ..old };
+            let room = self.room_for_key(retired.account_id, Some(&retired), by.at)?;
+            // The removal comes last: it may be the retired key that makes room.
+            let puts = [Change::PutKey(retired), Change::PutKey(new.clone())];
+            let changes = puts.into_iter().chain(room).collect();
+            self.apply(lock, changes, by, Deed { action: "key.rotate", target: id.to_string() })?;
+            Ok(new)
+        })
+    }
+
+    /// Sets what an account has used in a window.
+    ///
+    /// # Errors
+    /// When there is no such account, or the store fails.
+    pub fn set_used(&self, id: AccountId, window: Window, used: Used, by: &Author) -> Result<(), DirectoryError> {
+        self.write(|lock| {
+            self.memory.find_terms(id).ok_or(DirectoryError::NoAccount)?;
+            let deed = Deed { action: "rate-limit.set", target: id.to_string() };
+            Ok(self.apply(lock, vec![Change::PutCounter(id, window, used)], by, deed)?)
+        })
+    }
+
+    /// Notes in the audit trail that a session token was signed for an account.
+    ///
+    /// # Errors
+    /// When there is no such account, or the store fails.
+    pub fn note_token(&self, id: AccountId, by: &Author) -> Result<(), DirectoryError> {
+        self.write(|lock| {
+            self.memory.find_terms(id).ok_or(DirectoryError::NoAccount)?;
+            Ok(self.apply(lock, Vec::new(), by, Deed { action: "token.create", target: id.to_string() })?)
+        })
+    }
+
+    /// Runs a rule and its write under the lock, then waits until what it wrote is on disk.
+    fn write<T>(
+        &self,
+        rule: impl FnOnce(&mut MutexGuard<'_, NextNumber>) -> Result<T, DirectoryError>,
+    ) -> Result<T, DirectoryError> {
+        let written = rule(&mut self.writing.lock())?;
+        self.committer.commit().wait()?;
+        Ok(written)
+    }
+
+    fn check_plans(&self, terms: &Terms) -> Result<(), DirectoryError> {
+        let named = [Some(&terms.plan), terms.trial.as_ref().map(|trial| &trial.plan)];
+        match named.into_iter().flatten().find(|id| !self.memory.has_plan(id)) {
+            Some(missing) => Err(DirectoryError::NoPlan(missing.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// What must go so that the account can have one key more: nothing, or its oldest ended key.
+    /// `retiring` is a key of the account as it will be after the write.
+    fn room_for_key(
+        &self,
+        account: AccountId,
+        retiring: Option<&Key>,
+        now: Timestamp,
+    ) -> Result<Option<Change>, DirectoryError> {
+        let mut keys = self.list_keys(account, None, KEYS_PER_ACCOUNT_MAX)?.items.into_iter().map(|found| found.key);
+        if keys.len() < KEYS_PER_ACCOUNT_MAX {
+            return Ok(None);
+        }
+        let as_it_will_be = |key: Key| retiring.filter(|retiring| retiring.id == key.id).cloned().unwrap_or(key);
+        let ended = keys.by_ref().map(as_it_will_be).find(|key| !key.is_live(now));
+        Ok(Some(Change::RemoveKey(ended.ok_or(DirectoryError::KeysFull)?)))
+    }
+
+    /// The key that an index row names; `None` if it was removed since the row was read.
+    fn key_of_row(&self, row: sled::Result<(sled::IVec, sled::IVec)>) -> Option<Result<KeyUse, StoreError>> {
+        match row {
+            Ok((_index, hash)) => self.find_key(&hash).transpose(),
+            Err(error) => Some(Err(engine("list keys")(error))),
+        }
+    }
+
+    fn find_key(&self, hash: &[u8]) -> Result<Option<KeyUse>, StoreError> {
+        let Some(bytes) = self.trees.keys.get(hash).map_err(engine("read a key"))? else { return Ok(None) };
+        let decoded = codec::parse_hash(hash).and_then(|parsed| records::key_from_bytes(parsed, &bytes));
+        let key = decoded.map_err(damaged("keys", hash))?;
+        Ok(Some(KeyUse { last_used_at: self.memory.last_used(&key.hash), key }))
+    }
+}
+
+fn ensure_live(key: &Key, now: Timestamp) -> Result<(), DirectoryError> {
+    if key.is_live(now) { Ok(()) } else { Err(DirectoryError::KeyEnded) }
+}
+
+/// The range of the keys that follow `after`, or of all.
+fn following(after: Option<&[u8]>) -> (Bound<&[u8]>, Bound<&[u8]>) {
+    (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
+}

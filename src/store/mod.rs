@@ -1,0 +1,247 @@
+//! The embedded store: sled behind methods that take and return domain values, never closures.
+//!
+//! - `open`: the guard around opening and closing; what makes a directory ours.
+//! - `directory`: plans, accounts and keys, written under one lock, read from memory by the gate.
+//! - `counters`: units used; `take` decides and counts in one compare-and-swap.
+//! - `audit`: one line per administrative write, in the same transaction as the write.
+//! - `committer`: the one thread that makes things durable.
+//! - `codec`, `records`: the only files that know bytes.
+//!
+//! Methods block. Writes of the directory are on disk when they return; async code calls them on
+//! the blocking pool. `take` is fast enough (a few µs) to be called where it is needed.
+
+mod audit;
+mod changes;
+mod codec;
+mod committer;
+mod counters;
+mod directory;
+mod memory;
+mod open;
+mod records;
+mod restore;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+pub use self::audit::Author;
+pub use self::codec::Damage;
+pub use self::committer::Commit;
+pub use self::counters::Counter;
+pub use self::directory::{DirectoryError, KEYS_PER_ACCOUNT_MAX, KeyUse, Page};
+pub use self::memory::Holder;
+pub use self::open::OpenError;
+pub use self::records::AuditEntry;
+pub use self::restore::{Restore, RestoreError};
+
+use self::committer::Committer;
+use self::counters::Counters;
+use self::memory::Memory;
+use crate::domain::decision::{Cost, Decision, Limit, Used};
+use crate::domain::id::AccountId;
+use crate::domain::window::Window;
+
+/// What went wrong in the store. None of it is the caller's doing, and nothing was counted.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// sled or the disk refused.
+    #[error("could not {attempt}")]
+    Engine {
+        /// What was attempted.
+        attempt: &'static str,
+        /// What sled said.
+        #[source]
+        source: sled::Error,
+    },
+    /// A record that does not read back.
+    #[error("damaged record in {tree} under {key}: {damage}")]
+    Damaged {
+        /// The tree.
+        tree: &'static str,
+        /// The record's key, in hexadecimal.
+        key: String,
+        /// What is wrong with it.
+        damage: Damage,
+    },
+    /// A record that should be there is not.
+    #[error("{tree} has no record under {key}, which another record names")]
+    Dangling {
+        /// The tree.
+        tree: &'static str,
+        /// The key that was looked up.
+        key: String,
+    },
+    /// A value that cannot be put into a record: a defect of ours.
+    #[error("could not encode a record for {tree}")]
+    Encode {
+        /// The tree.
+        tree: &'static str,
+        /// What bincode said.
+        #[source]
+        source: bincode::Error,
+    },
+    /// What was written is not known to be on disk.
+    #[error("could not commit: {reason}")]
+    Commit {
+        /// What the disk said.
+        reason: String,
+    },
+}
+
+fn engine(attempt: &'static str) -> impl Fn(sled::Error) -> StoreError {
+    move |source| StoreError::Engine { attempt, source }
+}
+
+fn damaged<'k>(tree: &'static str, key: &'k [u8]) -> impl Fn(Damage) -> StoreError + use<'k> {
+    move |damage| StoreError::Damaged { tree, key: hex(key), damage }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The data directory; made if it is absent.
+    pub dir: PathBuf,
+    /// Counted units are on disk within this time; zero: before [`Store::commit`]'s caller answers.
+    pub flush_within: Duration,
+}
+
+/// The open store. One process at a time; shared by all its threads.
+pub struct Store {
+    db: sled::Db,
+    dir: PathBuf,
+    trees: Trees,
+    counters: Counters,
+    memory: Memory,
+    /// Held by whoever writes plans, accounts, keys or the audit trail: administrative writes are
+    /// rare, and under one lock each of their rules is a read and a write that nothing comes between.
+    writing: Mutex<audit::NextNumber>,
+    committer: Committer,
+    generation: u64,
+    flush_within: Duration,
+}
+
+/// The trees that one transaction may touch, besides counters and meta.
+struct Trees {
+    plans: sled::Tree,
+    accounts: sled::Tree,
+    keys: sled::Tree,
+    key_ids: sled::Tree,
+    account_keys: sled::Tree,
+    last_used: sled::Tree,
+    counters: sled::Tree,
+    audit: sled::Tree,
+    meta: sled::Tree,
+}
+
+/// Sizes and totals, for operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Plans.
+    pub plans: usize,
+    /// Accounts.
+    pub accounts: usize,
+    /// Keys, revoked and expired ones included.
+    pub keys: usize,
+    /// Bytes of the database's files.
+    pub disk_bytes: u64,
+    /// Commits since the start.
+    pub commits: u64,
+    /// Commits that failed since the start.
+    pub commit_failures: u64,
+}
+
+impl Store {
+    /// Decides whether a request of `cost` may pass and counts it if so, in one atomic step.
+    /// Answers the decision and what is used after it. Writes nothing on a denial.
+    ///
+    /// # Errors
+    /// When the counter cannot be read or written; then nothing was counted.
+    pub fn take(
+        &self,
+        account: AccountId,
+        window: Window,
+        limit: Limit,
+        cost: Cost,
+    ) -> Result<(Decision, Used), StoreError> {
+        let taken = self.counters.take(account, window, limit, cost)?;
+        if matches!(taken.0, Decision::Allowed(_)) {
+            self.committer.mark_dirty();
+        }
+        Ok(taken)
+    }
+
+    /// Gives the units of a counted request back, because it could not be made durable.
+    ///
+    /// # Errors
+    /// When the counter cannot be read or written.
+    pub fn give_back(&self, account: AccountId, window: Window, cost: Cost) -> Result<(), StoreError> {
+        self.counters.give_back(account, window, cost)?;
+        self.committer.mark_dirty();
+        Ok(())
+    }
+
+    /// The commit that a counted request must wait for, if this store is durable before the answer.
+    pub fn commit_if_strict(&self) -> Option<Commit> {
+        self.flush_within.is_zero().then(|| self.committer.commit())
+    }
+
+    /// Units that an account used in a window.
+    ///
+    /// # Errors
+    /// When the counter cannot be read.
+    pub fn used(&self, account: AccountId, window: Window) -> Result<Used, StoreError> {
+        self.counters.used(account, window)
+    }
+
+    /// All counters, the oldest hour first; ordered and safe beside writes, but not a snapshot.
+    pub fn counters(&self) -> impl Iterator<Item = Result<Counter, StoreError>> + Send + 'static {
+        self.counters.iter()
+    }
+
+    /// The counters of one window.
+    pub fn counters_in(&self, window: Window) -> impl Iterator<Item = Result<Counter, StoreError>> + Send + 'static {
+        self.counters.in_window(window)
+    }
+
+    /// Deletes one step of the counters of windows before `first_kept`; answers whether more are left.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn purge_counters_step(&self, first_kept: Window) -> Result<bool, StoreError> {
+        let rows = self.counters.purge_step(first_kept)?;
+        if rows > 0 {
+            self.committer.mark_dirty();
+        }
+        Ok(rows == counters::PURGE_STEP_ROWS)
+    }
+
+    /// Reads something from disk or cache, to see whether the store answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn probe(&self) -> Result<(), StoreError> {
+        self.trees.meta.get(open::STATE_KEY).map(|_state| ()).map_err(engine("read the store's state"))
+    }
+
+    /// Sizes and totals.
+    ///
+    /// # Errors
+    /// When the size of the files cannot be read.
+    pub fn stats(&self) -> Result<StoreStats, StoreError> {
+        let (commits, commit_failures) = self.committer.totals();
+        let (plans, accounts, keys) = self.memory.counts();
+        let disk_bytes = self.db.size_on_disk().map_err(engine("measure the database"))?;
+        Ok(StoreStats { plans, accounts, keys, disk_bytes, commits, commit_failures })
+    }
+}

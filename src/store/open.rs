@@ -1,0 +1,374 @@
+//! The guard around opening and closing.
+//!
+//! sled opens a truncated or emptied file as an empty database without an error, and may panic on
+//! a damaged one. So a data directory says of itself, outside of sled, that it is ours and how often
+//! it was opened (`klinky.json`), and the database says the same of itself in its `meta` tree. A
+//! directory that contradicts itself is refused and left as it is.
+//!
+//! ```text
+//! <data-dir>/klinky.json   format, version, generation; written beside, synced, renamed
+//! <data-dir>/store/        sled's files
+//! <data-dir>/…             secrets and the admin address, see `secrets.rs`
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::committer::Committer;
+use super::counters::Counters;
+use super::memory::Memory;
+use super::records::{self, Phase, StateV1};
+use super::{Store, StoreError, StoreOptions, Trees, codec, damaged, engine};
+use crate::domain::plan::Plan;
+
+/// The layout of trees and keys that this program writes. Records have versions of their own.
+const STORE_VERSION: u32 = 1;
+const FORMAT: &str = "klinky-store";
+const MARKER_FILE: &str = "klinky.json";
+const ENGINE_DIR: &str = "store";
+/// Where the store's own state is kept.
+pub(super) const STATE_KEY: &str = "state";
+/// What we put into a data directory; anything else in one without a marker makes it foreign.
+const OWN_FILES: [&str; 5] = [ENGINE_DIR, MARKER_FILE, "admin-token", "jwt-secret", "admin-address"];
+/// sled's page cache. A bound on memory that sled keeps loosely; the gate's working set fits.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Why a store does not open. Each says what to do; none changed anything in the directory.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be made, read or written.
+    #[error("cannot use {dir} as the data directory: make it writable, or name another with --data-dir")]
+    Unusable {
+        /// The data directory.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It holds something that is not ours.
+    #[error("{dir} is not a klinky data directory: it holds {found}; name an empty or new directory with --data-dir")]
+    Foreign {
+        /// The data directory.
+        dir: PathBuf,
+        /// What it holds.
+        found: String,
+    },
+    /// Another process has it open.
+    #[error(
+        "{dir} is in use by another klinky process; stop that one first, or name another directory with --data-dir"
+    )]
+    InUse {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// A later version of the program wrote it.
+    #[error(
+        "{dir} was written by a later version of klinky (store version {version}, this one knows {STORE_VERSION}); run that version"
+    )]
+    Newer {
+        /// The data directory.
+        dir: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// It is not as it was left.
+    #[error(
+        "the store in {dir} is damaged: {reason}; nothing was changed. Move {dir} away and run `klinky restore BACKUP --data-dir {dir}` with your newest dump"
+    )]
+    Damaged {
+        /// The data directory.
+        dir: PathBuf,
+        /// What contradicts what.
+        reason: String,
+    },
+    /// A restore into it was interrupted.
+    #[error("a restore into {dir} did not finish; delete {dir} and run `klinky restore` again")]
+    HalfRestored {
+        /// The data directory.
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Marker {
+    format: String,
+    version: u32,
+    generation: u64,
+}
+
+impl Store {
+    /// Opens the store in `options.dir`, making it with `first_plans` if there is none.
+    ///
+    /// # Errors
+    /// When the directory is unusable, foreign, in use, of a later version, or damaged.
+    pub fn open(options: &StoreOptions, first_plans: &[Plan]) -> Result<Self, OpenError> {
+        let dir = options.dir.as_path();
+        let marker = prepare(dir)?;
+        let (db, file) = open_engine(dir)?;
+        let trees = open_trees(&db).map_err(|error| damage(dir, &error))?;
+        let state = check_state(dir, &db, &trees, marker.as_ref())?;
+        let opened = state.map_or(1, |state| state.generation.saturating_add(1));
+        if state.is_none() {
+            write_first_plans(&trees, first_plans).map_err(|error| damage(dir, &error))?;
+        }
+        let memory = Memory::default();
+        load(&trees, &memory).map_err(|error| damage(dir, &error))?;
+        if let Some(state) = state {
+            check_counts(dir, &state, &memory)?;
+        }
+        let numbers = Self::next_audit_number(&trees.audit).map_err(|error| damage(dir, &error))?;
+        let unusable = |source| OpenError::Unusable { dir: dir.to_owned(), source };
+        let store = Self {
+            committer: Committer::start(db.clone(), file, options.flush_within).map_err(unusable)?,
+            counters: Counters::new(trees.counters.clone()),
+            dir: dir.to_owned(),
+            flush_within: options.flush_within,
+            generation: opened,
+            writing: Mutex::new(numbers),
+            memory,
+            trees,
+            db,
+        };
+        store.write_phase(Phase::Open).map_err(|error| damage(dir, &error))?;
+        write_marker(dir, opened).map_err(unusable)?;
+        Ok(store)
+    }
+
+    /// Whether a store was made in `dir` before.
+    #[must_use]
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(MARKER_FILE).is_file()
+    }
+
+    /// Closes the store: nothing is forgotten, and the next opening checks that nothing is missing.
+    /// Later writes fail.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn close(&self) -> Result<(), StoreError> {
+        self.write_last_used()?;
+        self.write_phase(Phase::Closed)?;
+        self.committer.stop();
+        Ok(())
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Writes how far the store has come, durably.
+    pub(super) fn write_phase(&self, phase: Phase) -> Result<(), StoreError> {
+        let count = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
+        let (plans, accounts, keys) = self.memory.counts();
+        let state = StateV1 {
+            generation: self.generation,
+            phase,
+            plans: count(plans),
+            accounts: count(accounts),
+            keys: count(keys),
+        };
+        let bytes = records::state_to_bytes(&state).map_err(super::changes::encode("meta"))?;
+        self.trees.meta.insert(STATE_KEY, bytes).map_err(engine("write the store's state"))?;
+        self.committer.commit().wait()
+    }
+
+    /// Empties memory and reads it from disk again.
+    pub(super) fn reload(&self) -> Result<(), StoreError> {
+        self.memory.clear();
+        load(&self.trees, &self.memory)
+    }
+}
+
+/// Makes the directory if need be and reads its marker, without touching what is in it.
+fn prepare(dir: &Path) -> Result<Option<Marker>, OpenError> {
+    let unusable = |source| OpenError::Unusable { dir: dir.to_owned(), source };
+    make_private_dir(dir).map_err(unusable)?;
+    // A temporary file shows that the directory can be written before sled tries, and goes at once.
+    tempfile::tempfile_in(dir).map_err(unusable)?;
+    let marker = match fs::read(dir.join(MARKER_FILE)) {
+        Ok(bytes) => Some(parse_marker(dir, &bytes)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(unusable(error)),
+    };
+    match &marker {
+        Some(_) if !dir.join(ENGINE_DIR).join("db").is_file() => {
+            Err(damage(dir, &format!("its database file {ENGINE_DIR}/db is missing")))
+        }
+        Some(_) => Ok(marker),
+        None => {
+            refuse_foreign(dir)?;
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(unix)]
+fn make_private_dir(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn parse_marker(dir: &Path, bytes: &[u8]) -> Result<Marker, OpenError> {
+    let marker: Marker = serde_json::from_slice(bytes)
+        .map_err(|error| damage(dir, &format!("its {MARKER_FILE} does not read: {error}")))?;
+    if marker.format != FORMAT {
+        let found = format!("a {MARKER_FILE} of format {:?}", marker.format);
+        return Err(OpenError::Foreign { dir: dir.to_owned(), found });
+    }
+    if marker.version > STORE_VERSION {
+        return Err(OpenError::Newer { dir: dir.to_owned(), version: marker.version });
+    }
+    Ok(marker)
+}
+
+/// Refuses a directory without a marker that holds anything but what an interrupted first start leaves.
+fn refuse_foreign(dir: &Path) -> Result<(), OpenError> {
+    let unusable = |source| OpenError::Unusable { dir: dir.to_owned(), source };
+    for entry in fs::read_dir(dir).map_err(unusable)? {
+        let name = entry.map_err(unusable)?.file_name();
+        if !OWN_FILES.iter().any(|own| name.to_str() == Some(own)) {
+            return Err(OpenError::Foreign { dir: dir.to_owned(), found: name.to_string_lossy().into_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// Opens sled, and its file once more for `sync_data`.
+fn open_engine(dir: &Path) -> Result<(sled::Db, File), OpenError> {
+    let path = dir.join(ENGINE_DIR);
+    let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    // sled panics on some damaged files; nothing that it leaves behind is used after that.
+    let db = match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(Ok(db)) => db,
+        Ok(Err(sled::Error::Io(error))) if error.to_string().contains("could not acquire lock") => {
+            return Err(OpenError::InUse { dir: dir.to_owned() });
+        }
+        Ok(Err(sled::Error::Io(source))) => return Err(OpenError::Unusable { dir: dir.to_owned(), source }),
+        Ok(Err(error)) => return Err(damage(dir, &error)),
+        Err(_panic) => return Err(damage(dir, &"the database engine gave up reading it")),
+    };
+    let file = OpenOptions::new().read(true).write(true).open(path.join("db"));
+    let file = file.map_err(|source| OpenError::Unusable { dir: dir.to_owned(), source })?;
+    Ok((db, file))
+}
+
+fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
+    let open = |name: &str| db.open_tree(name).map_err(engine("open a tree"));
+    Ok(Trees {
+        plans: open("plans")?,
+        accounts: open("accounts")?,
+        keys: open("keys")?,
+        key_ids: open("key_ids")?,
+        account_keys: open("account_keys")?,
+        last_used: open("last_used")?,
+        counters: open("counters")?,
+        audit: open("audit")?,
+        meta: open("meta")?,
+    })
+}
+
+/// Holds what the database says of itself against what the directory says of it. `None`: a new store.
+fn check_state(
+    dir: &Path,
+    db: &sled::Db,
+    trees: &Trees,
+    marker: Option<&Marker>,
+) -> Result<Option<StateV1>, OpenError> {
+    let stored = trees.meta.get(STATE_KEY).map_err(|error| damage(dir, &error))?;
+    let Some(bytes) = stored else {
+        return match marker {
+            Some(marker) => Err(damage(
+                dir,
+                &format!("its database is empty, although it has been opened {} times", marker.generation),
+            )),
+            None if trees.accounts.is_empty() && db.is_empty() => Ok(None),
+            None => Err(OpenError::Foreign { dir: dir.to_owned(), found: format!("a database in {ENGINE_DIR}") }),
+        };
+    };
+    let state = records::state_from_bytes(&bytes)
+        .map_err(damaged("meta", STATE_KEY.as_bytes()))
+        .map_err(|error| damage(dir, &error))?;
+    match (state.phase, marker) {
+        (Phase::Restoring, _) => Err(OpenError::HalfRestored { dir: dir.to_owned() }),
+        (Phase::Open | Phase::Closed, Some(marker)) if state.generation < marker.generation => Err(damage(
+            dir,
+            &format!("its database is older than the directory: opening {} of {}", state.generation, marker.generation),
+        )),
+        (Phase::Open | Phase::Closed, _) => Ok(Some(state)),
+    }
+}
+
+fn check_counts(dir: &Path, state: &StateV1, memory: &Memory) -> Result<(), OpenError> {
+    let (plans, accounts, keys) = memory.counts();
+    let counted = [("plans", plans, state.plans), ("accounts", accounts, state.accounts), ("keys", keys, state.keys)];
+    match state.phase {
+        Phase::Open | Phase::Restoring => Ok(()),
+        Phase::Closed => {
+            let wrong = counted.into_iter().find(|(_tree, found, closed)| u64::try_from(*found) != Ok(*closed));
+            wrong.map_or(Ok(()), |(tree, found, closed)| {
+                Err(damage(dir, &format!("it was closed with {closed} {tree} and now has {found}")))
+            })
+        }
+    }
+}
+
+pub(super) fn write_first_plans(trees: &Trees, plans: &[Plan]) -> Result<(), StoreError> {
+    for plan in plans {
+        let bytes = records::plan_to_bytes(plan).map_err(super::changes::encode("plans"))?;
+        trees.plans.insert(plan.id.as_str().as_bytes(), bytes).map_err(engine("write the first plans"))?;
+    }
+    Ok(())
+}
+
+/// Reads plans, accounts and keys into memory. Every record is decoded, so its checksum is verified.
+fn load(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
+    for row in trees.plans.iter() {
+        let (id, bytes) = row.map_err(engine("read plans"))?;
+        memory.put_plan(records::plan_from_bytes(&id, &bytes).map_err(damaged("plans", &id))?);
+    }
+    for row in trees.accounts.iter() {
+        let (id, bytes) = row.map_err(engine("read accounts"))?;
+        let decoded = codec::parse_account_id(&id).and_then(|parsed| records::account_from_bytes(parsed, &bytes));
+        let account = decoded.map_err(damaged("accounts", &id))?;
+        memory.in_force(&account.terms, account.created_at)?;
+        memory.put_terms(account.id, account.terms);
+    }
+    for row in trees.keys.iter() {
+        let (hash, bytes) = row.map_err(engine("read keys"))?;
+        let decoded = codec::parse_hash(&hash).and_then(|parsed| records::key_from_bytes(parsed, &bytes));
+        let key = decoded.map_err(damaged("keys", &hash))?;
+        if memory.find_terms(key.account_id).is_none() {
+            return Err(StoreError::Dangling { tree: "accounts", key: key.account_id.to_string() });
+        }
+        memory.put_key(&key);
+    }
+    for row in trees.last_used.iter() {
+        let (hash, bytes) = row.map_err(engine("read last uses"))?;
+        let parsed = codec::parse_hash(&hash).and_then(|hash| Ok((hash, codec::parse_instant(&bytes)?)));
+        let (parsed, at) = parsed.map_err(damaged("last_used", &hash))?;
+        memory.set_last_used(&parsed, at);
+    }
+    Ok(())
+}
+
+fn write_marker(dir: &Path, generation: u64) -> io::Result<()> {
+    let marker = Marker { format: FORMAT.to_owned(), version: STORE_VERSION, generation };
+    let mut file = tempfile::NamedTempFile::new_in(dir.join(ENGINE_DIR))?;
+    file.write_all(&serde_json::to_vec(&marker)?)?;
+    file.as_file().sync_all()?;
+    file.persist(dir.join(MARKER_FILE)).map_err(|error| error.error)?;
+    // The rename, and the files that sled has just made, are durable once their directories are.
+    File::open(dir.join(ENGINE_DIR))?.sync_all()?;
+    File::open(dir)?.sync_all()
+}
+
+fn damage(dir: &Path, reason: &dyn std::fmt::Display) -> OpenError {
+    OpenError::Damaged { dir: dir.to_owned(), reason: reason.to_string() }
+}

@@ -1,0 +1,173 @@
+//! Restore: fills an empty store row by row. While it runs the store says so of itself, so that a
+//! restore that a crash interrupts is never taken for a whole store.
+
+use parking_lot::MutexGuard;
+
+use super::audit::{Author, NextNumber};
+use super::changes::{Deed, encode};
+use super::records::{self, Phase};
+use super::{Counter, KeyUse, Store, StoreError, codec, engine, open};
+use crate::domain::account::Account;
+use crate::domain::plan::Plan;
+
+/// Why a row or a restore was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// There are accounts or keys in the store.
+    #[error("the store is not empty: restore only into a new one")]
+    NotEmpty,
+    /// A row repeats an earlier one's id.
+    #[error("{0} stands twice")]
+    Twice(String),
+    /// A row names something that no earlier row has.
+    #[error("{0} does not exist; what a row names must stand before it")]
+    Missing(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A restore that is under way. Administrative writes wait until it has ended.
+pub struct Restore<'s> {
+    store: &'s Store,
+    lock: MutexGuard<'s, NextNumber>,
+    first_plans: &'s [Plan],
+    finished: bool,
+}
+
+impl Store {
+    /// Begins to fill this store, which must have neither accounts nor keys. Its plans give way to
+    /// those of the rows; they come back if the restore fails, and so does the emptiness.
+    ///
+    /// # Errors
+    /// When the store is not empty or fails.
+    pub fn start_restore<'s>(&'s self, first_plans: &'s [Plan]) -> Result<Restore<'s>, RestoreError> {
+        let lock = self.writing.lock();
+        let (_plans, accounts, keys) = self.memory.counts();
+        if accounts > 0 || keys > 0 {
+            return Err(RestoreError::NotEmpty);
+        }
+        self.write_phase(Phase::Restoring)?;
+        let restore = Restore { store: self, lock, first_plans, finished: false };
+        restore.clear()?;
+        Ok(restore)
+    }
+}
+
+impl Restore<'_> {
+    /// Adds a plan.
+    ///
+    /// # Errors
+    /// When its id stood before, or the store fails.
+    pub fn put_plan(&self, plan: &Plan) -> Result<(), RestoreError> {
+        let bytes = records::plan_to_bytes(plan).map_err(encode("plans"))?;
+        insert(&self.store.trees.plans, plan.id.as_str().as_bytes(), &bytes, || format!("plan {}", plan.id))
+    }
+
+    /// Adds an account.
+    ///
+    /// # Errors
+    /// When its id stood before, a plan that it names did not, or the store fails.
+    pub fn put_account(&self, account: &Account) -> Result<(), RestoreError> {
+        let terms = &account.terms;
+        for plan in [Some(&terms.plan), terms.trial.as_ref().map(|trial| &trial.plan)].into_iter().flatten() {
+            require(&self.store.trees.plans, plan.as_str().as_bytes(), || format!("plan {plan}"))?;
+        }
+        let bytes = records::account_to_bytes(account).map_err(encode("accounts"))?;
+        insert(&self.store.trees.accounts, account.id.as_bytes(), &bytes, || format!("account {}", account.id))
+    }
+
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// When its id or hash stood before, its account did not, or the store fails.
+    pub fn put_key(&self, row: &KeyUse) -> Result<(), RestoreError> {
+        let (trees, key) = (&self.store.trees, &row.key);
+        require(&trees.accounts, key.account_id.as_bytes(), || format!("account {}", key.account_id))?;
+        let bytes = records::key_to_bytes(key).map_err(encode("keys"))?;
+        let (hash, name) = (key.hash.as_bytes(), || format!("key {}", key.id));
+        insert(&trees.keys, hash, &bytes, name)?;
+        insert(&trees.key_ids, key.id.as_bytes(), hash, name)?;
+        insert(&trees.account_keys, &codec::account_key(key.account_id, key.id), hash, name)?;
+        match row.last_used_at {
+            Some(at) => insert(&trees.last_used, hash, &codec::instant_value(at), name),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds a counter.
+    ///
+    /// # Errors
+    /// When it stood before, its account did not, or the store fails.
+    pub fn put_counter(&self, row: &Counter) -> Result<(), RestoreError> {
+        let trees = &self.store.trees;
+        require(&trees.accounts, row.account_id.as_bytes(), || format!("account {}", row.account_id))?;
+        let key = codec::counter_key(row.window, row.account_id);
+        let name = || format!("counter of {} at {}", row.account_id, row.window.start());
+        insert(&trees.counters, &key, &codec::used_value(row.used), name)
+    }
+
+    /// Ends the restore: it is on disk, whole, and in force.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing was restored.
+    pub fn finish(mut self, by: &Author) -> Result<(), RestoreError> {
+        self.store.reload()?;
+        self.store.apply(
+            &mut self.lock,
+            Vec::new(),
+            by,
+            Deed { action: "store.restore", target: "store".to_owned() },
+        )?;
+        self.store.write_phase(Phase::Open)?;
+        self.finished = true;
+        Ok(())
+    }
+
+    fn clear(&self) -> Result<(), StoreError> {
+        let trees = &self.store.trees;
+        let filled = [
+            &trees.plans,
+            &trees.accounts,
+            &trees.keys,
+            &trees.key_ids,
+            &trees.account_keys,
+            &trees.last_used,
+            &trees.counters,
+        ];
+        filled.into_iter().try_for_each(|tree| tree.clear().map_err(engine("empty a tree")))
+    }
+
+    /// Makes the store as empty as it was.
+    fn undo(&self) -> Result<(), StoreError> {
+        self.clear()?;
+        open::write_first_plans(&self.store.trees, self.first_plans)?;
+        self.store.reload()?;
+        self.store.write_phase(Phase::Open)
+    }
+}
+
+impl Drop for Restore<'_> {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        if let Err(error) = self.undo() {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "could not undo a failed restore; the store will refuse to open"
+            );
+        }
+    }
+}
+
+fn insert(tree: &sled::Tree, key: &[u8], value: &[u8], name: impl Fn() -> String) -> Result<(), RestoreError> {
+    match tree.insert(key, value).map_err(engine("write a row"))? {
+        None => Ok(()),
+        Some(_earlier) => Err(RestoreError::Twice(name())),
+    }
+}
+
+fn require(tree: &sled::Tree, key: &[u8], name: impl Fn() -> String) -> Result<(), RestoreError> {
+    if tree.contains_key(key).map_err(engine("look a row up"))? { Ok(()) } else { Err(RestoreError::Missing(name())) }
+}
