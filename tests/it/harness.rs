@@ -267,8 +267,7 @@ impl Exchange {
 }
 
 /// Headers of every answer, which one test looks at: snapshots leave them out.
-const COMMON_HEADERS: [&str; 6] =
-    ["date", "connection", "content-length", "x-request-id", "transfer-encoding", "vary"];
+const COMMON_HEADERS: [&str; 6] = ["date", "connection", "content-length", "x-request-id", "transfer-encoding", "vary"];
 
 impl fmt::Display for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

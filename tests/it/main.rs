@@ -2,5 +2,19 @@
 //! `main` starts, a clock that the test moves.
 #![cfg(test)]
 
+mod admin;
+mod check;
+mod cli;
+mod crash;
+mod dumps;
+mod guarded_open;
 mod harness;
+mod head;
+mod jwt;
+mod limits;
+mod model;
+mod public;
+mod readme;
+mod simulation;
 mod smoke;
+mod tidy;
