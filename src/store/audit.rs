@@ -9,8 +9,13 @@ use crate::domain::time::Timestamp;
 /// an entry this is 20 MB.
 pub(super) const ENTRIES_MAX: u64 = 100_000;
 
-/// The number that the next entry gets.
-pub(super) struct NextNumber(pub(super) u64);
+/// What whoever writes the directory holds under its lock.
+pub(super) struct Writing {
+    /// The number that the next entry gets.
+    pub(super) next_number: u64,
+    /// The store was closed and its rows counted: a later write would look like damage.
+    pub(super) is_closed: bool,
+}
 
 /// Who makes a change, by which request, and when.
 #[derive(Debug, Clone)]
@@ -51,12 +56,12 @@ impl Store {
     }
 
     /// The number after the newest entry's.
-    pub(super) fn next_audit_number(audit: &sled::Tree) -> Result<NextNumber, StoreError> {
+    pub(super) fn next_audit_number(audit: &sled::Tree) -> Result<u64, StoreError> {
         let newest = audit.last().map_err(engine("read the audit trail"))?;
         let number = match &newest {
             Some((key, bytes)) => records::audit_from_bytes(key, bytes).map_err(damaged("audit", key))?.number,
             None => 0,
         };
-        Ok(NextNumber(number.saturating_add(1)))
+        Ok(number.saturating_add(1))
     }
 }

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use parking_lot::MutexGuard;
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
-use super::audit::{Author, ENTRIES_MAX, NextNumber};
+use super::audit::{Author, ENTRIES_MAX, Writing};
 use super::records;
 use super::{Store, StoreError, Trees, codec, engine};
 use crate::domain::account::Account;
@@ -54,12 +54,15 @@ impl Store {
     /// The lock shows that nothing comes between the rules that led to the changes and the write.
     pub(super) fn apply(
         &self,
-        lock: &mut MutexGuard<'_, NextNumber>,
+        lock: &mut MutexGuard<'_, Writing>,
         changes: Vec<Change>,
         by: &Author,
         deed: Deed,
     ) -> Result<(), StoreError> {
-        let entry = by.entry(lock.0, deed.action, deed.target);
+        if lock.is_closed {
+            return Err(StoreError::Commit { reason: "the store is closed".to_owned() });
+        }
+        let entry = by.entry(lock.next_number, deed.action, deed.target);
         let mut batches = Batches::default();
         for change in &changes {
             batches.add(change)?;
@@ -69,7 +72,7 @@ impl Store {
             batches.audit.remove(&oldest.to_be_bytes());
         }
         batches.commit(&self.trees)?;
-        lock.0 = lock.0.saturating_add(1);
+        lock.next_number = lock.next_number.saturating_add(1);
         self.committer.mark_dirty();
         for change in changes {
             self.remember(change);

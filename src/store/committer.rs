@@ -36,6 +36,8 @@ struct Shared {
 struct Queue {
     waiters: Vec<oneshot::Sender<Result<(), String>>>,
     stopping: bool,
+    /// The thread has ended: nobody would answer a waiter.
+    ended: bool,
 }
 
 /// A commit that was asked for. It goes on whether or not anybody waits for it.
@@ -99,8 +101,12 @@ impl Committer {
     /// Asks for a commit of all that was written before this call.
     pub(super) fn commit(&self) -> Commit {
         let (sender, receiver) = oneshot::channel();
-        self.shared.queue.lock().waiters.push(sender);
-        self.shared.wake.notify_one();
+        let mut queue = self.shared.queue.lock();
+        // A sender that is dropped tells its waiter that the store is closed.
+        if !queue.ended {
+            queue.waiters.push(sender);
+            self.shared.wake.notify_one();
+        }
         Commit(receiver)
     }
 
@@ -140,6 +146,9 @@ impl Shared {
                 let _gone = waiter.send(result.clone());
             }
             if stopping {
+                let mut queue = self.queue.lock();
+                queue.ended = true;
+                queue.waiters.clear();
                 return;
             }
         }

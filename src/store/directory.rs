@@ -7,7 +7,7 @@ use std::ops::Bound;
 
 use parking_lot::MutexGuard;
 
-use super::audit::{Author, NextNumber};
+use super::audit::{Author, Writing};
 use super::changes::{Change, Deed};
 use super::memory::Holder;
 use super::{Store, StoreError, codec, damaged, engine, records};
@@ -384,7 +384,7 @@ impl Store {
     /// Runs a rule and its write under the lock, then waits until what it wrote is on disk.
     fn write<T>(
         &self,
-        rule: impl FnOnce(&mut MutexGuard<'_, NextNumber>) -> Result<T, DirectoryError>,
+        rule: impl FnOnce(&mut MutexGuard<'_, Writing>) -> Result<T, DirectoryError>,
     ) -> Result<T, DirectoryError> {
         let written = rule(&mut self.writing.lock())?;
         self.committer.commit().wait()?;

@@ -125,7 +125,7 @@ pub struct Store {
     memory: Memory,
     /// Held by whoever writes plans, accounts, keys or the audit trail: administrative writes are
     /// rare, and under one lock each of their rules is a read and a write that nothing comes between.
-    writing: Mutex<audit::NextNumber>,
+    writing: Mutex<audit::Writing>,
     committer: Committer,
     generation: u64,
     flush_within: Duration,

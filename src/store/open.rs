@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::audit::Writing;
 use super::committer::Committer;
 use super::counters::Counters;
 use super::memory::Memory;
@@ -121,7 +122,7 @@ impl Store {
         if let Some(state) = state {
             check_counts(dir, &state, &memory)?;
         }
-        let numbers = Self::next_audit_number(&trees.audit).map_err(|error| damage(dir, &error))?;
+        let next_number = Self::next_audit_number(&trees.audit).map_err(|error| damage(dir, &error))?;
         let unusable = |source| OpenError::Unusable { dir: dir.to_owned(), source };
         let store = Self {
             committer: Committer::start(db.clone(), file, options.flush_within).map_err(unusable)?,
@@ -129,7 +130,7 @@ impl Store {
             dir: dir.to_owned(),
             flush_within: options.flush_within,
             generation: opened,
-            writing: Mutex::new(numbers),
+            writing: Mutex::new(Writing { next_number, is_closed: false }),
             memory,
             trees,
             db,
@@ -152,6 +153,7 @@ impl Store {
     /// When the disk refuses.
     pub fn close(&self) -> Result<(), StoreError> {
         self.write_last_used()?;
+        self.writing.lock().is_closed = true;
         self.write_phase(Phase::Closed)?;
         self.committer.stop();
         Ok(())

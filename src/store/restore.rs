@@ -3,7 +3,7 @@
 
 use parking_lot::MutexGuard;
 
-use super::audit::{Author, NextNumber};
+use super::audit::{Author, Writing};
 use super::changes::{Deed, encode};
 use super::records::{self, Phase};
 use super::{Counter, KeyUse, Store, StoreError, codec, engine, open};
@@ -30,7 +30,7 @@ pub enum RestoreError {
 /// A restore that is under way. Administrative writes wait until it has ended.
 pub struct Restore<'s> {
     store: &'s Store,
-    lock: MutexGuard<'s, NextNumber>,
+    lock: MutexGuard<'s, Writing>,
     first_plans: &'s [Plan],
     finished: bool,
 }

@@ -17,4 +17,5 @@ mod public;
 mod readme;
 mod simulation;
 mod smoke;
+mod store;
 mod tidy;

@@ -13,11 +13,38 @@ fn an_account_is_stopped_at_its_limit_upgraded_and_goes_on() {
         let answer = server.ping(&account.key);
         assert_eq!((answer.status, answer.remaining()), (200, left));
     }
-    insta::assert_snapshot!(server.ping(&account.key), @"");
+    insta::assert_snapshot!(server.ping(&account.key), @r#"
+    GET /api/v1/public/ping
+    X-API-Key: <key>
+
+    429
+    content-type: application/json
+    ratelimit: "hour";r=0;t=1800
+    ratelimit-policy: "hour";q=100;w=3600
+    retry-after: 1800
+    x-ratelimit-limit: 100
+    x-ratelimit-remaining: 0
+    x-ratelimit-reset: 1705330800
+
+    {"detail":"Rate limit exceeded. Please try again later."}
+    "#);
 
     server.admin_ok("PATCH", &format!("/accounts/{}", account.id), &json!({"plan": "scale"}));
 
-    insta::assert_snapshot!(server.ping(&account.key), @"");
+    insta::assert_snapshot!(server.ping(&account.key), @r#"
+    GET /api/v1/public/ping
+    X-API-Key: <key>
+
+    200
+    content-type: application/json
+    ratelimit: "hour";r=899;t=1800
+    ratelimit-policy: "hour";q=1000;w=3600
+    x-ratelimit-limit: 1000
+    x-ratelimit-remaining: 899
+    x-ratelimit-reset: 1705330800
+
+    {"ok":true}
+    "#);
     let server = server.restart();
     assert_eq!(server.used(&account.id), 101);
 }

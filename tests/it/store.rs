@@ -1,0 +1,129 @@
+//! The store by itself: purging, durability on request, what a close leaves behind.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use klinky::clock::{Clock, ManualClock};
+use klinky::domain::decision::{Cost, Decision, Limit};
+use klinky::domain::id::AccountId;
+use klinky::domain::plan::{Plan, PlanId};
+use klinky::domain::window::Window;
+use klinky::housekeeping::Housekeeping;
+use klinky::plans::first_plans;
+use klinky::store::{Author, Store, StoreOptions};
+
+use crate::harness::{START, at};
+
+/// Opens the store in `dir`, with commits at the given interval.
+pub(crate) fn open(dir: &Path, flush_within: Duration) -> Store {
+    Store::open(&StoreOptions { dir: dir.to_owned(), flush_within }, &first_plans().unwrap()).unwrap()
+}
+
+/// Who makes changes in tests that have no request.
+pub(crate) fn author() -> Author {
+    Author { actor: "test".to_owned(), request_id: "-".to_owned(), at: at(START) }
+}
+
+fn count(store: &Store, window: Window, accounts: u8) {
+    for n in 0..accounts {
+        let taken = store.take(AccountId::from_bytes([n; 16]), window, Limit::new(1), Cost::ONE).unwrap();
+        assert!(matches!(taken.0, Decision::Allowed(_)));
+    }
+}
+
+#[test]
+fn housekeeping_purges_old_hours_and_keeps_the_running_one_and_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(dir.path(), Duration::from_millis(100)));
+    let clock = ManualClock::at(at(START));
+    let window = Window::at(clock.now());
+    let older = window.previous().previous();
+    for kept_or_not in [older.previous(), older, window.previous(), window] {
+        count(&store, kept_or_not, 200);
+    }
+
+    let mut housekeeping = Housekeeping::start(Arc::clone(&store), Arc::new(clock)).unwrap();
+    while store.counters_in(older).next().is_some() {
+        std::thread::yield_now();
+    }
+    housekeeping.stop();
+
+    let left: Vec<Window> = store.counters().map(|counter| counter.unwrap().window).collect();
+    assert_eq!(left.iter().filter(|&&kept| kept == window.previous()).count(), 200);
+    assert_eq!(left.iter().filter(|&&kept| kept == window).count(), 200);
+    assert_eq!(left.len(), 400);
+}
+
+#[test]
+fn a_purge_goes_step_by_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Duration::from_millis(100));
+    let window = Window::at(at(START));
+    for n in 0..1500_u16 {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        store.take(AccountId::from_bytes(id), window.previous(), Limit::new(1), Cost::ONE).unwrap();
+    }
+
+    let more_after: Vec<bool> = (0..2).map(|_| store.purge_counters_step(window).unwrap()).collect();
+
+    assert_eq!(more_after, [true, false]);
+    assert_eq!(store.counters().count(), 0);
+}
+
+#[test]
+fn a_store_that_is_not_strict_commits_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Duration::from_millis(20));
+    let before = store.stats().unwrap().commits;
+
+    count(&store, Window::at(at(START)), 1);
+
+    assert!(store.commit_if_strict().is_none());
+    while store.stats().unwrap().commits == before {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn one_commit_serves_many_who_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Duration::ZERO);
+    let before = store.stats().unwrap().commits;
+
+    let waiting: Vec<_> = (0..1000).map(|_| store.commit_if_strict().unwrap()).collect();
+    for commit in waiting {
+        commit.wait().unwrap();
+    }
+
+    let commits = store.stats().unwrap().commits - before;
+    assert!((1..500).contains(&commits), "{commits} commits for 1000 who waited");
+}
+
+#[test]
+fn a_closed_store_says_so_instead_of_waiting_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Duration::ZERO);
+
+    store.close().unwrap();
+
+    assert_eq!(
+        store.commit_if_strict().unwrap().wait().unwrap_err().to_string(),
+        "could not commit: the store is closed"
+    );
+}
+
+#[test]
+fn a_write_after_the_close_is_refused_and_does_not_look_like_damage_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Duration::ZERO);
+    store.close().unwrap();
+
+    let plan = Plan { id: PlanId::new("late").unwrap(), ..first_plans().unwrap().remove(0) };
+    let late = store.create_plan(plan, &author());
+
+    assert_eq!(late.unwrap_err().to_string(), "could not commit: the store is closed");
+    drop(store);
+    open(dir.path(), Duration::ZERO).close().unwrap();
+}
