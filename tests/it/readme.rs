@@ -1,1 +1,162 @@
-//! To be written.
+//! The README's console blocks, run word by word against the real binary.
+//!
+//! A `console` block is part of the tour: the demo's exports are set. A `console data` block runs in a
+//! directory with a server on `data/db` and `klinky` on the path. Lines that begin with `$ ` are run; what follows is
+//! what they print, but for what differs from run to run. `KLINKY_README=write` writes what they print now.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+
+use klinky::clock::{Clock, SystemClock};
+use klinky::domain::window::Window;
+use regex::Regex;
+
+use crate::harness::redact;
+
+const MARK: &str = "@@@ output of command";
+
+/// A command and the lines of the README that say what it prints.
+struct Step {
+    command: String,
+    output: std::ops::Range<usize>,
+}
+
+fn readme() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")
+}
+
+/// The steps of all blocks that begin with this fence.
+fn steps(lines: &[&str], fence: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut inside = false;
+    for (number, line) in lines.iter().enumerate() {
+        match line.strip_prefix("$ ") {
+            _ if !inside => inside = *line == fence,
+            _ if *line == "```" => inside = false,
+            Some(command) => steps.push(Step { command: command.to_owned(), output: number + 1..number + 1 }),
+            None => steps.last_mut().expect("output before a command").output.end = number + 1,
+        }
+    }
+    assert!(!steps.is_empty(), "the README has no block {fence}");
+    steps
+}
+
+/// A server process that is killed, by its pid, when the test ends.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn klinky() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_klinky"))
+}
+
+fn serve(dir: &Path, flags: &[&str]) -> Process {
+    let mut command = Command::new(klinky());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).args(flags).current_dir(dir);
+    Process(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+/// Runs the commands in one shell; answers what each of them prints.
+fn run(dir: &Path, exports: &str, steps: &[Step]) -> Vec<String> {
+    let mut script = format!("exec 2>&1\n{exports}\n");
+    for step in steps {
+        script.push_str(&format!("echo '{MARK}'\n{}\necho\n", step.command));
+    }
+    let path = format!("{}:{}", klinky().parent().unwrap().display(), std::env::var_os("PATH").unwrap().display());
+    let done = Command::new("bash").arg("-c").arg(script).current_dir(dir).env("PATH", path).output().unwrap();
+    let text = String::from_utf8(done.stdout).unwrap().replace('\r', "");
+    let outputs: Vec<String> = text.split(MARK).skip(1).map(|output| output.trim().to_owned()).collect();
+    assert_eq!(outputs.len(), steps.len(), "{text}");
+    outputs
+}
+
+/// What must be the same in every run. Header lines come in any order, so lines are sorted.
+fn comparable(text: &str) -> Vec<String> {
+    static FORMS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+        let form = |pattern: &str| Regex::new(pattern).unwrap();
+        vec![
+            (form(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<time>"),
+            (form("(?m)^date: .*$"), "date: <date>"),
+            (form("(?m)^x-request-id: .*$"), "x-request-id: <id>"),
+            (form(r"(?m)^x-ratelimit-reset: \d+$"), "x-ratelimit-reset: <secs>"),
+            (form(r"(?m)^retry-after: \d+$"), "retry-after: <secs>"),
+            (form(r";t=\d+"), ";t=<secs>"),
+            (form("  +"), "  "),
+        ]
+    });
+    let text = FORMS.iter().fold(redact(text), |text, (form, name)| form.replace_all(&text, *name).into_owned());
+    let mut lines: Vec<String> = text.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.sort();
+    lines
+}
+
+/// Holds the README against what the commands print, or writes it.
+fn check(fence: &str, outputs_of: impl Fn(&[Step]) -> Vec<String>) {
+    let text = fs::read_to_string(readme()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let steps = steps(&lines, fence);
+    let hour = || Window::at(SystemClock.now());
+    let before = hour();
+    let mut outputs = outputs_of(&steps);
+    if hour() != before {
+        // The hour turned in the middle of the tour, and its counters began anew.
+        outputs = outputs_of(&steps);
+    }
+    if std::env::var_os("KLINKY_README").is_some_and(|mode| mode == "write") {
+        return write(&lines, &steps, &outputs);
+    }
+    for (step, output) in steps.iter().zip(&outputs) {
+        let written = lines[step.output.clone()].join("\n");
+        assert_eq!(comparable(&written), comparable(output), "the README says otherwise of: {}", step.command);
+    }
+}
+
+fn write(lines: &[&str], steps: &[Step], outputs: &[String]) {
+    let mut new: Vec<String> = Vec::new();
+    let mut next = 0;
+    for (step, output) in steps.iter().zip(outputs) {
+        new.extend(lines[next..step.output.start].iter().map(|line| (*line).to_owned()));
+        new.extend(output.lines().map(str::to_owned));
+        next = step.output.end;
+    }
+    new.extend(lines[next..].iter().map(|line| (*line).to_owned()));
+    fs::write(readme(), new.join("\n") + "\n").unwrap();
+}
+
+#[test]
+fn the_tour_prints_what_it_says() {
+    check("```console", |steps| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = serve(dir.path(), &["--demo"]);
+        let banner = BufReader::new(server.0.stdout.take().unwrap());
+        let exports: Vec<String> = banner
+            .lines()
+            .map(Result::unwrap)
+            .skip_while(|line| !line.starts_with("  export"))
+            .take_while(|line| line.starts_with("  export"))
+            .collect();
+        run(dir.path(), &exports.join("\n"), steps)
+    });
+}
+
+#[test]
+fn operating_it_works_as_it_says() {
+    check("```console data", |steps| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = serve(dir.path(), &["--data-dir", "data/db"]);
+        let log = BufReader::new(server.0.stderr.take().unwrap());
+        let ready = log.lines().map(Result::unwrap).find(|line| line.contains("ready")).expect("not ready");
+        let address =
+            |name: &str| ready.split(&format!(" {name}=")).nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let (public, admin) = (address("public"), address("admin"));
+        run(dir.path(), &format!("export API=http://{public} ADMIN=http://{admin}"), steps)
+    });
+}

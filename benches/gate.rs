@@ -1,0 +1,114 @@
+//! What a decision costs in process, from the pure rule to the whole gate.
+//!
+//! `cargo bench --bench gate` prints the times. The store is real, in a temporary directory.
+#![allow(missing_docs, reason = "criterion's macros make public functions")]
+#![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a bench that cannot be set up should stop")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use futures_util::FutureExt;
+use klinky::accounts::{self, AccountDraft};
+use klinky::domain::decision::{Cost, Limit, Used, decide};
+use klinky::domain::id::AccountId;
+use klinky::domain::key::{KeyFormat, Scope};
+use klinky::domain::plan::PlanId;
+use klinky::domain::text::Name;
+use klinky::domain::time::Timestamp;
+use klinky::domain::window::Window;
+use klinky::gate::{Access, Gate};
+use klinky::keys::{self, KeyDraft};
+use klinky::plans::first_plans;
+use klinky::store::{Author, Store, StoreOptions};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+const NO_LIMIT: Limit = Limit::new(u32::MAX);
+const SPREAD: u32 = 100_000;
+/// Accounts of the whole gate, each with a key: durable writes, so a bench does not make a million.
+const HOLDERS: usize = 2_000;
+
+fn open(dir: &tempfile::TempDir) -> Arc<Store> {
+    let options = StoreOptions { dir: dir.path().to_owned(), flush_within: Duration::from_millis(100) };
+    Arc::new(Store::open(&options, &first_plans().unwrap()).unwrap())
+}
+
+fn now() -> Timestamp {
+    Timestamp::parse("2026-01-15T14:30:00Z").unwrap()
+}
+
+fn account(n: u32) -> AccountId {
+    let mut bytes = [0; 16];
+    bytes.first_chunk_mut::<4>().unwrap().copy_from_slice(&n.to_be_bytes());
+    AccountId::from_bytes(bytes)
+}
+
+fn rule(c: &mut Criterion) {
+    c.bench_function("decide", |b| {
+        b.iter(|| decide(black_box(NO_LIMIT), black_box(Used::new(7)), black_box(Cost::ONE)));
+    });
+    let format = KeyFormat::new("klinky").unwrap();
+    let key = b"klinky_live_09IRajs1AJSbkt2BKTclu3CLUd2kPNKi";
+    c.bench_function("key: checksum and hash", |b| b.iter(|| format.hash(black_box(key)).unwrap()));
+}
+
+fn take(c: &mut Criterion) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let window = Window::at(now());
+    c.bench_function("take: one hot account", |b| {
+        b.iter(|| store.take(account(1), window, NO_LIMIT, Cost::ONE).unwrap());
+    });
+    for n in 0..SPREAD {
+        store.take(account(n), window, NO_LIMIT, Cost::ONE).unwrap();
+    }
+    let mut rng = StdRng::seed_from_u64(1);
+    c.bench_function("take: 100k accounts", |b| {
+        b.iter_batched(
+            || account(rng.random_range(0..SPREAD)),
+            |account| store.take(account, window, NO_LIMIT, Cost::ONE).unwrap(),
+            BatchSize::SmallInput,
+        );
+    });
+    c.bench_function("take: denied", |b| {
+        b.iter(|| store.take(account(1), window, Limit::new(0), Cost::ONE).unwrap());
+    });
+}
+
+fn gate(c: &mut Criterion) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let format = KeyFormat::new("klinky").unwrap();
+    let secrets = holders(&store, &format);
+    let gate = Gate::new(store, format);
+    let admit = |key: &str| gate.admit(key.as_bytes(), Access::Read, Cost::ONE, now()).now_or_never().unwrap().unwrap();
+    let hot = secrets.first().unwrap();
+    c.bench_function("gate: one hot account", |b| b.iter(|| admit(hot)));
+    let mut rng = StdRng::seed_from_u64(1);
+    c.bench_function("gate: 2000 accounts", |b| {
+        b.iter_batched(|| secrets.get(rng.random_range(0..HOLDERS)).unwrap(), |key| admit(key), BatchSize::SmallInput);
+    });
+}
+
+fn holders(store: &Store, format: &KeyFormat) -> Vec<String> {
+    let by = Author { actor: "bench".to_owned(), request_id: "-".to_owned(), at: now() };
+    let name = || Name::new("bench").unwrap();
+    let one = || {
+        let draft = AccountDraft {
+            name: name(),
+            email: None,
+            plan: PlanId::new("scale").unwrap(),
+            custom_limit: Some(NO_LIMIT),
+            trial: None,
+        };
+        let account = accounts::create(store, draft, &by).unwrap();
+        let draft = KeyDraft { name: name(), scope: Scope::ReadWrite, expires_at: None };
+        keys::issue(store, format, account.id, draft, &by).unwrap().secret.reveal().to_owned()
+    };
+    (0..HOLDERS).map(|_| one()).collect()
+}
+
+criterion_group!(benches, rule, take, gate);
+criterion_main!(benches);
