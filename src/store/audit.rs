@@ -2,7 +2,7 @@
 
 use super::directory::Page;
 use super::records::{self, AuditEntry};
-use super::{Store, StoreError, damaged, engine};
+use super::{Store, StoreError, codec, damaged, engine};
 use crate::domain::time::Timestamp;
 
 /// Entries kept. Account holders can add to the trail with a JWT, so it has a bound; at 200 bytes
@@ -47,7 +47,7 @@ impl Store {
     /// # Errors
     /// When the store fails or an entry is damaged.
     pub fn list_audit(&self, after: Option<u64>, limit: usize) -> Result<Page<AuditEntry>, StoreError> {
-        let end = after.unwrap_or(u64::MAX).to_be_bytes();
+        let end = codec::audit_key(after.unwrap_or(u64::MAX));
         let rows = self.trees.audit.range::<[u8; 8], _>(..end).rev().map(|row| {
             let (number, bytes) = row.map_err(engine("list the audit trail"))?;
             records::audit_from_bytes(&number, &bytes).map_err(damaged("audit", &number))

@@ -67,9 +67,11 @@ impl Store {
         for change in &changes {
             batches.add(change)?;
         }
-        batches.audit.insert(&entry.number.to_be_bytes(), records::audit_to_bytes(&entry).map_err(encode("audit"))?);
+        batches
+            .audit
+            .insert(&codec::audit_key(entry.number), records::audit_to_bytes(&entry).map_err(encode("audit"))?);
         if let Some(oldest) = entry.number.checked_sub(ENTRIES_MAX) {
-            batches.audit.remove(&oldest.to_be_bytes());
+            batches.audit.remove(&codec::audit_key(oldest));
         }
         batches.commit(&self.trees)?;
         lock.next_number = lock.next_number.saturating_add(1);

@@ -79,13 +79,26 @@ pub(super) fn account_key(account: AccountId, key: KeyId) -> [u8; 32] {
 }
 
 pub(super) fn counter_key(window: Window, account: AccountId) -> [u8; 20] {
-    concat(&window.as_hours().to_be_bytes(), account.as_bytes())
+    concat(&window_prefix(window), account.as_bytes())
 }
 
 pub(super) fn parse_counter_key(bytes: &[u8]) -> Result<(Window, AccountId), Damage> {
     let (hour, account) = bytes.split_first_chunk::<4>().ok_or(Damage::Short)?;
     let account = account.try_into().map_err(|_length| Damage::Short)?;
     Ok((Window::from_hours(u32::from_be_bytes(*hour)), AccountId::from_bytes(account)))
+}
+
+/// What the keys of all of a window's counters begin with; smaller than all of them, larger than any before.
+pub(super) fn window_prefix(window: Window) -> [u8; 4] {
+    window.as_hours().to_be_bytes()
+}
+
+pub(super) fn audit_key(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+pub(super) fn parse_audit_key(bytes: &[u8]) -> Result<u64, Damage> {
+    Ok(u64::from_be_bytes(bytes.try_into().map_err(|_length| Damage::Short)?))
 }
 
 pub(super) fn used_value(used: Used) -> [u8; 4] {

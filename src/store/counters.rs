@@ -92,13 +92,13 @@ impl Counters {
         &self,
         window: Window,
     ) -> impl Iterator<Item = Result<Counter, StoreError>> + Send + 'static {
-        list(self.tree.scan_prefix(window.as_hours().to_be_bytes()))
+        list(self.tree.scan_prefix(codec::window_prefix(window)))
     }
 
     /// Deletes up to [`PURGE_STEP_ROWS`] counters of windows before `first_kept`, oldest first.
     /// Answers how many it deleted; fewer than the step means that none is left.
     pub(super) fn purge_step(&self, first_kept: Window) -> Result<usize, StoreError> {
-        let end = first_kept.as_hours().to_be_bytes();
+        let end = codec::window_prefix(first_kept);
         let mut batch = sled::Batch::default();
         let mut rows: usize = 0;
         for key in self.tree.range::<[u8; 4], _>(..end).keys().take(PURGE_STEP_ROWS) {

@@ -1,4 +1,4 @@
-//! The directory: plans, accounts and keys. Each rule that depends on a stored value is one method
+//! The directory: plans and accounts, and in `keys.rs` keys. Each rule that depends on a stored value is one method
 //! here; all of them run under one lock, so of two that race the later one sees the earlier one.
 //!
 //! Writing methods return once the write is on disk.
@@ -9,19 +9,16 @@ use parking_lot::MutexGuard;
 
 use super::audit::{Author, Writing};
 use super::changes::{Change, Deed};
+use super::keys::KEYS_PER_ACCOUNT_MAX;
 use super::memory::Holder;
 use super::{Store, StoreError, codec, damaged, engine, records};
 use crate::domain::account::{Account, AccountPatch, InForce, Terms};
 use crate::domain::decision::Used;
-use crate::domain::id::{AccountId, KeyId};
-use crate::domain::key::{Key, KeyHash, KeyPatch, Successor};
+use crate::domain::id::AccountId;
+use crate::domain::key::KeyHash;
 use crate::domain::plan::{Plan, PlanId, PlanPatch};
 use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
-
-/// Most keys of one account: enough for a key per service, few enough to read all of them at once.
-/// Revoked and expired keys are kept as history until their places are needed.
-pub const KEYS_PER_ACCOUNT_MAX: usize = 100;
 
 /// Why the directory refused.
 #[derive(Debug, thiserror::Error)]
@@ -66,15 +63,6 @@ impl<T> Page<T> {
         let items = rows.by_ref().take(limit).collect::<Result<_, _>>()?;
         Ok(Self { items, has_more: rows.next().transpose()?.is_some() })
     }
-}
-
-/// A key and when it was last used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyUse {
-    /// The key.
-    pub key: Key,
-    /// The last time that it was shown and worked.
-    pub last_used_at: Option<Timestamp>,
 }
 
 impl Store {
@@ -156,44 +144,6 @@ impl Store {
             }),
             limit,
         )
-    }
-
-    /// The key with this id, if it is of `owner`; operators name none and reach all keys.
-    ///
-    /// # Errors
-    /// When there is none, it is another account's, or the store fails.
-    pub fn get_key(&self, id: KeyId, owner: Option<AccountId>) -> Result<KeyUse, DirectoryError> {
-        let hash = self.trees.key_ids.get(id.as_bytes()).map_err(engine("read a key's id"))?;
-        let found = hash.map(|hash| self.find_key(&hash)).transpose()?.flatten().ok_or(DirectoryError::NoKey)?;
-        match owner {
-            Some(account) if account != found.key.account_id => Err(DirectoryError::NoKey),
-            Some(_) | None => Ok(found),
-        }
-    }
-
-    /// All keys, the oldest first; ordered and safe beside writes, but not a snapshot.
-    pub fn keys(&self) -> impl Iterator<Item = Result<KeyUse, StoreError>> + '_ {
-        self.trees.key_ids.iter().filter_map(|row| self.key_of_row(row))
-    }
-
-    /// One page of an account's keys, oldest first, after the key `after`.
-    ///
-    /// # Errors
-    /// When there is no such account, the store fails, or a record is damaged.
-    pub fn list_keys(
-        &self,
-        account: AccountId,
-        after: Option<KeyId>,
-        limit: usize,
-    ) -> Result<Page<KeyUse>, DirectoryError> {
-        self.memory.find_terms(account).ok_or(DirectoryError::NoAccount)?;
-        let end = codec::account_key(account, KeyId::from_bytes([0xff; 16]));
-        let start = match after {
-            Some(id) => Bound::Excluded(codec::account_key(account, id)),
-            None => Bound::Included(codec::account_key(account, KeyId::from_bytes([0; 16]))),
-        };
-        let rows = self.trees.account_keys.range((start, Bound::Included(end)));
-        Ok(Page::take(rows.filter_map(|row| self.key_of_row(row)), limit)?)
     }
 
     /// Adds a plan.
@@ -282,82 +232,6 @@ impl Store {
         })
     }
 
-    /// Adds a key. In an account that is full, the oldest revoked or expired key makes room.
-    ///
-    /// # Errors
-    /// When there is no such account, all of its places are taken by live keys, or the store fails.
-    pub fn create_key(&self, key: Key, by: &Author) -> Result<Key, DirectoryError> {
-        self.write(|lock| {
-            let room = self.room_for_key(key.account_id, None, by.at)?;
-            let changes = room.into_iter().chain([Change::PutKey(key.clone())]).collect();
-            self.apply(lock, changes, by, Deed { action: "key.create", target: key.id.to_string() })?;
-            Ok(key)
-        })
-    }
-
-    /// Changes a live key.
-    ///
-    /// # Errors
-    /// When there is no such key, it has ended, or the store fails.
-    pub fn update_key(&self, id: KeyId, patch: KeyPatch, by: &Author) -> Result<KeyUse, DirectoryError> {
-        self.write(|lock| {
-            let found = self.get_key(id, None)?;
-            ensure_live(&found.key, by.at)?;
-            let key = patch.apply(found.key);
-            self.apply(
-                lock,
-                vec![Change::PutKey(key.clone())],
-                by,
-                Deed { action: "key.update", target: id.to_string() },
-            )?;
-            Ok(KeyUse { key, last_used_at: found.last_used_at })
-        })
-    }
-
-    /// Revokes a key at once. A key that is revoked stays as it is.
-    ///
-    /// # Errors
-    /// When there is no such key, it is another account's, or the store fails.
-    pub fn revoke_key(&self, id: KeyId, owner: Option<AccountId>, by: &Author) -> Result<(), DirectoryError> {
-        self.write(|lock| {
-            let key = self.get_key(id, owner)?.key;
-            if key.revoked_at.is_some() {
-                return Ok(());
-            }
-            let revoked = Key { revoked_at: Some(by.at), ..key };
-            let deed = Deed { action: "key.revoke", target: id.to_string() };
-            Ok(self.apply(lock, vec![Change::PutKey(revoked)], by, deed)?)
-        })
-    }
-
-    /// Puts `successor` beside a live key, which ends at `old_ends_at` or at its own expiry,
-    /// whichever comes first. The successor takes over name, scope and length of life.
-    ///
-    /// # Errors
-    /// When there is no such key, it has ended, the account is full, or the store fails.
-    pub fn rotate_key(
-        &self,
-        id: KeyId,
-        owner: Option<AccountId>,
-        successor: Successor,
-        old_ends_at: Timestamp,
-        by: &Author,
-    ) -> Result<Key, DirectoryError> {
-        self.write(|lock| {
-            let old = self.get_key(id, owner)?.key;
-            ensure_live(&old, by.at)?;
-            let new = successor.of(&old, by.at);
-            let ends_at = old.expires_at.map_or(old_ends_at, |own| own.min(old_ends_at));
-            let retired = Key { expires_at: Some(ends_at), ..old };
-            let room = self.room_for_key(retired.account_id, Some(&retired), by.at)?;
-            // The removal comes last: it may be the retired key that makes room.
-            let puts = [Change::PutKey(retired), Change::PutKey(new.clone())];
-            let changes = puts.into_iter().chain(room).collect();
-            self.apply(lock, changes, by, Deed { action: "key.rotate", target: id.to_string() })?;
-            Ok(new)
-        })
-    }
-
     /// Sets what an account has used in a window.
     ///
     /// # Errors
@@ -382,7 +256,7 @@ impl Store {
     }
 
     /// Runs a rule and its write under the lock, then waits until what it wrote is on disk.
-    fn write<T>(
+    pub(super) fn write<T>(
         &self,
         rule: impl FnOnce(&mut MutexGuard<'_, Writing>) -> Result<T, DirectoryError>,
     ) -> Result<T, DirectoryError> {
@@ -398,42 +272,6 @@ impl Store {
             None => Ok(()),
         }
     }
-
-    /// What must go so that the account can have one key more: nothing, or its oldest ended key.
-    /// `retiring` is a key of the account as it will be after the write.
-    fn room_for_key(
-        &self,
-        account: AccountId,
-        retiring: Option<&Key>,
-        now: Timestamp,
-    ) -> Result<Option<Change>, DirectoryError> {
-        let mut keys = self.list_keys(account, None, KEYS_PER_ACCOUNT_MAX)?.items.into_iter().map(|found| found.key);
-        if keys.len() < KEYS_PER_ACCOUNT_MAX {
-            return Ok(None);
-        }
-        let as_it_will_be = |key: Key| retiring.filter(|retiring| retiring.id == key.id).cloned().unwrap_or(key);
-        let ended = keys.by_ref().map(as_it_will_be).find(|key| !key.is_live(now));
-        Ok(Some(Change::RemoveKey(ended.ok_or(DirectoryError::KeysFull)?)))
-    }
-
-    /// The key that an index row names; `None` if it was removed since the row was read.
-    fn key_of_row(&self, row: sled::Result<(sled::IVec, sled::IVec)>) -> Option<Result<KeyUse, StoreError>> {
-        match row {
-            Ok((_index, hash)) => self.find_key(&hash).transpose(),
-            Err(error) => Some(Err(engine("list keys")(error))),
-        }
-    }
-
-    fn find_key(&self, hash: &[u8]) -> Result<Option<KeyUse>, StoreError> {
-        let Some(bytes) = self.trees.keys.get(hash).map_err(engine("read a key"))? else { return Ok(None) };
-        let decoded = codec::parse_hash(hash).and_then(|parsed| records::key_from_bytes(parsed, &bytes));
-        let key = decoded.map_err(damaged("keys", hash))?;
-        Ok(Some(KeyUse { last_used_at: self.memory.last_used(&key.hash), key }))
-    }
-}
-
-fn ensure_live(key: &Key, now: Timestamp) -> Result<(), DirectoryError> {
-    if key.is_live(now) { Ok(()) } else { Err(DirectoryError::KeyEnded) }
 }
 
 /// The range of the keys that follow `after`, or of all.

@@ -1,7 +1,8 @@
 //! The embedded store: sled behind methods that take and return domain values, never closures.
 //!
 //! - `open`: the guard around opening and closing; what makes a directory ours.
-//! - `directory`: plans, accounts and keys, written under one lock, read from memory by the gate.
+//! - `directory`, `keys`: plans, accounts and keys, written under one lock.
+//! - `memory`: the copy of them that the gate reads; `changes`: the transaction that writes both.
 //! - `counters`: units used; `take` decides and counts in one compare-and-swap.
 //! - `audit`: one line per administrative write, in the same transaction as the write.
 //! - `committer`: the one thread that makes things durable.
@@ -16,6 +17,7 @@ mod codec;
 mod committer;
 mod counters;
 mod directory;
+mod keys;
 mod memory;
 mod open;
 mod records;
@@ -30,7 +32,8 @@ pub use self::audit::Author;
 pub use self::codec::Damage;
 pub use self::committer::Commit;
 pub use self::counters::Counter;
-pub use self::directory::{DirectoryError, KEYS_PER_ACCOUNT_MAX, KeyUse, Page};
+pub use self::directory::{DirectoryError, Page};
+pub use self::keys::{KEYS_PER_ACCOUNT_MAX, KeyUse};
 pub use self::memory::Holder;
 pub use self::open::OpenError;
 pub use self::records::AuditEntry;

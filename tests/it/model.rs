@@ -7,7 +7,7 @@ use std::time::Duration;
 use klinky::accounts::{self, AccountDraft};
 use klinky::domain::account::{AccountPatch, Trial};
 use klinky::domain::decision::{Cost, Decision, Limit, Used};
-use klinky::domain::id::AccountId;
+use klinky::domain::id::{AccountId, KeyId};
 use klinky::domain::key::{KeyFormat, KeyHash, Scope};
 use klinky::domain::plan::PlanId;
 use klinky::domain::text::Name;
@@ -76,7 +76,7 @@ struct ModelAccount {
 
 #[derive(Debug, Clone)]
 struct ModelKey {
-    id: klinky::domain::id::KeyId,
+    id: KeyId,
     account: AccountId,
     hash: KeyHash,
     created_at: Timestamp,
@@ -98,17 +98,21 @@ struct Model {
     used: BTreeMap<(AccountId, Window), u64>,
 }
 
-impl Model {
+impl ModelAccount {
     /// The rule of the contract, written once more and in other words.
-    fn limit(&self, account: &ModelAccount, now: Timestamp) -> Option<u64> {
-        let (_name, mut access, plan_limit) = PLANS[account.plan];
-        let mut limit = account.custom.unwrap_or(plan_limit);
-        if account.trial_until.is_some_and(|end| now < end) {
+    fn limit(&self, now: Timestamp) -> Option<u64> {
+        let (_name, mut access, plan_limit) = PLANS[self.plan];
+        let mut limit = self.custom.unwrap_or(plan_limit);
+        if self.trial_until.is_some_and(|end| now < end) {
             access = true;
             limit = limit.max(100);
         }
         access.then_some(u64::from(limit))
     }
+}
+
+fn minutes(mins: u64) -> Duration {
+    Duration::from_secs(mins * 60)
 }
 
 struct Run<'d> {
@@ -129,87 +133,102 @@ impl Run<'_> {
     }
 
     fn step(&mut self, op: &Op) -> Result<(), TestCaseError> {
-        let minutes = |mins: u64| Duration::from_secs(mins * 60);
         match *op {
-            Op::CreateAccount { plan } => {
-                let draft = AccountDraft {
-                    name: Name::new("model").unwrap(),
-                    email: None,
-                    plan: PlanId::new(PLANS[plan].0).unwrap(),
-                    custom_limit: None,
-                    trial: None,
-                };
-                let id = accounts::create(self.store(), draft, &self.by()).unwrap().id;
-                let account = ModelAccount { id, plan, custom: None, trial_until: None, suspended: false };
-                self.model.accounts.push(account);
-            }
+            Op::CreateAccount { plan } => self.create_account(plan),
             Op::UpdateAccount { account, plan, custom, trial_mins, suspended } => {
-                let Some(found) = self.model.accounts.get(account).cloned() else { return Ok(()) };
-                let trial_until = trial_mins.map(|mins| self.now.plus(minutes(mins)));
-                let growth = PlanId::new("growth").unwrap();
-                let patch = AccountPatch {
-                    plan: Some(PlanId::new(PLANS[plan].0).unwrap()),
-                    custom_limit: Some(custom.map(Limit::new)),
-                    trial: Some(trial_until.map(|ends_at| Trial { plan: growth, ends_at })),
-                    suspended: Some(suspended),
-                    ..AccountPatch::default()
-                };
-                self.store().update_account(found.id, patch, &self.by()).unwrap();
-                self.model.accounts[account] = ModelAccount { plan, custom, trial_until, suspended, ..found };
+                self.update_account(account, plan, custom, trial_mins, suspended);
             }
-            Op::RemoveAccount { account } => {
-                if account >= self.model.accounts.len() {
-                    return Ok(());
-                }
-                let id = self.model.accounts.remove(account).id;
-                self.store().remove_account(id, &self.by()).unwrap();
-                self.model.keys.retain(|key| key.account != id);
-                let window = Window::at(self.now);
-                self.model.used.remove(&(id, window));
-                self.model.used.remove(&(id, window.previous()));
-            }
-            Op::CreateKey { account, life_mins } => {
-                let Some(account) = self.model.accounts.get(account).map(|found| found.id) else { return Ok(()) };
-                let expires_at = life_mins.map(|mins| self.now.plus(minutes(mins)));
-                let draft = KeyDraft { name: Name::new("model").unwrap(), scope: Scope::ReadWrite, expires_at };
-                let key = keys::issue(self.store(), &self.format, account, draft, &self.by()).unwrap().key;
-                self.remember(key.id, account, key.hash, expires_at);
-            }
-            Op::RevokeKey { key } => {
-                let Some(id) = self.model.keys.get(key).map(|found| found.id) else { return Ok(()) };
-                self.store().revoke_key(id, None, &self.by()).unwrap();
-                self.model.keys[key].revoked = true;
-            }
+            Op::RemoveAccount { account } => self.remove_account(account),
+            Op::CreateKey { account, life_mins } => self.create_key(account, life_mins),
+            Op::RevokeKey { key } => self.revoke_key(key),
             Op::RotateKey { key, grace_mins } => self.rotate(key, grace_mins)?,
             Op::Take { key, cost } => self.take(key, cost)?,
-            Op::SetUsed { account, used } => {
-                let Some(id) = self.model.accounts.get(account).map(|found| found.id) else { return Ok(()) };
-                let window = Window::at(self.now);
-                self.store().set_used(id, window, Used::new(used), &self.by()).unwrap();
-                self.model.used.insert((id, window), u64::from(used));
-            }
+            Op::SetUsed { account, used } => self.set_used(account, used),
             Op::MoveClock { minutes } => {
                 self.now = Timestamp::from_millis(self.now.as_millis() + minutes * 60_000).unwrap();
             }
-            Op::Restart { cleanly } => {
-                let store = self.store.take().unwrap();
-                if cleanly {
-                    store.close().unwrap();
-                }
-                drop(store);
-                self.store = Some(open(self.dir, Duration::from_millis(100)));
-            }
+            Op::Restart { cleanly } => self.restart(cleanly),
         }
         Ok(())
     }
 
-    fn remember(
+    fn create_account(&mut self, plan: usize) {
+        let draft = AccountDraft {
+            name: Name::new("model").unwrap(),
+            email: None,
+            plan: PlanId::new(PLANS[plan].0).unwrap(),
+            custom_limit: None,
+            trial: None,
+        };
+        let id = accounts::create(self.store(), draft, &self.by()).unwrap().id;
+        self.model.accounts.push(ModelAccount { id, plan, custom: None, trial_until: None, suspended: false });
+    }
+
+    fn update_account(
         &mut self,
-        id: klinky::domain::id::KeyId,
-        account: AccountId,
-        hash: KeyHash,
-        expires_at: Option<Timestamp>,
+        account: usize,
+        plan: usize,
+        custom: Option<u32>,
+        trial_mins: Option<u64>,
+        suspended: bool,
     ) {
+        let Some(found) = self.model.accounts.get(account).cloned() else { return };
+        let trial_until = trial_mins.map(|mins| self.now.plus(minutes(mins)));
+        let growth = PlanId::new("growth").unwrap();
+        let patch = AccountPatch {
+            plan: Some(PlanId::new(PLANS[plan].0).unwrap()),
+            custom_limit: Some(custom.map(Limit::new)),
+            trial: Some(trial_until.map(|ends_at| Trial { plan: growth, ends_at })),
+            suspended: Some(suspended),
+            ..AccountPatch::default()
+        };
+        self.store().update_account(found.id, patch, &self.by()).unwrap();
+        self.model.accounts[account] = ModelAccount { plan, custom, trial_until, suspended, ..found };
+    }
+
+    fn remove_account(&mut self, account: usize) {
+        if account >= self.model.accounts.len() {
+            return;
+        }
+        let id = self.model.accounts.remove(account).id;
+        self.store().remove_account(id, &self.by()).unwrap();
+        self.model.keys.retain(|key| key.account != id);
+        let window = Window::at(self.now);
+        self.model.used.remove(&(id, window));
+        self.model.used.remove(&(id, window.previous()));
+    }
+
+    fn create_key(&mut self, account: usize, life_mins: Option<u64>) {
+        let Some(account) = self.model.accounts.get(account).map(|found| found.id) else { return };
+        let expires_at = life_mins.map(|mins| self.now.plus(minutes(mins)));
+        let draft = KeyDraft { name: Name::new("model").unwrap(), scope: Scope::ReadWrite, expires_at };
+        let key = keys::issue(self.store(), &self.format, account, draft, &self.by()).unwrap().key;
+        self.remember(key.id, account, key.hash, expires_at);
+    }
+
+    fn revoke_key(&mut self, key: usize) {
+        let Some(id) = self.model.keys.get(key).map(|found| found.id) else { return };
+        self.store().revoke_key(id, None, &self.by()).unwrap();
+        self.model.keys[key].revoked = true;
+    }
+
+    fn set_used(&mut self, account: usize, used: u32) {
+        let Some(id) = self.model.accounts.get(account).map(|found| found.id) else { return };
+        let window = Window::at(self.now);
+        self.store().set_used(id, window, Used::new(used), &self.by()).unwrap();
+        self.model.used.insert((id, window), u64::from(used));
+    }
+
+    fn restart(&mut self, cleanly: bool) {
+        let store = self.store.take().unwrap();
+        if cleanly {
+            store.close().unwrap();
+        }
+        drop(store);
+        self.store = Some(open(self.dir, Duration::from_millis(100)));
+    }
+
+    fn remember(&mut self, id: KeyId, account: AccountId, hash: KeyHash, expires_at: Option<Timestamp>) {
         let key = ModelKey { id, account, hash, created_at: self.now, expires_at, revoked: false };
         self.model.keys.push(key);
     }
@@ -220,7 +239,7 @@ impl Run<'_> {
         let rotated = keys::rotate(self.store(), &self.format, old.id, None, grace, &self.by());
         prop_assert_eq!(rotated.is_ok(), old.is_live(self.now));
         if let Ok(issued) = rotated {
-            let end = self.now.plus(Duration::from_secs(grace_mins * 60));
+            let end = self.now.plus(minutes(grace_mins));
             self.model.keys[key].expires_at = Some(old.expires_at.map_or(end, |own| own.min(end)));
             let life = old.expires_at.map(|own| self.now.plus(own.since(old.created_at)));
             self.remember(issued.key.id, old.account, issued.key.hash, life);
@@ -234,7 +253,7 @@ impl Run<'_> {
         prop_assert_eq!(holder.is_some(), key.is_live(self.now));
         let Some(holder) = holder else { return Ok(()) };
         let account = self.model.accounts.iter().find(|account| account.id == key.account).unwrap().clone();
-        let limit = self.model.limit(&account, self.now);
+        let limit = account.limit(self.now);
         prop_assert_eq!((holder.key_id, holder.account_id, holder.suspended), (key.id, key.account, account.suspended));
         prop_assert_eq!(holder.in_force.api_access, limit.is_some());
         prop_assert_eq!(u64::from(holder.in_force.limit.as_units()), limit.unwrap_or(0));

@@ -9,6 +9,7 @@ use super::{account_id, author};
 use crate::accounts::{self, AccountDraft, PLAN_DEFAULT};
 use crate::domain::account::{Account, AccountPatch, Trial};
 use crate::domain::decision::{Limit, Used};
+use crate::domain::id::AccountId;
 use crate::domain::plan::PlanId;
 use crate::domain::text::{Email, Name};
 use crate::domain::time::Timestamp;
@@ -125,7 +126,7 @@ impl TrialTerms {
 
 async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let query = PageQuery::of(&request)?;
-    let after = query.after(crate::domain::id::AccountId::parse)?;
+    let after = query.after(AccountId::parse)?;
     let (store, now) = (state.store.clone(), state.clock.now());
     let page = block(move || store.list_accounts(after, query.rows)).await?;
     let list = List::of(page, |account| account.id.to_string(), |account| view(&state.store, &account, now))?;
@@ -185,7 +186,11 @@ async fn create_token(
 }
 
 async fn rate_limit(state: web::Data<State>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let known = state.gate.standing(account_id(&id)?, state.clock.now())?.ok_or(ApiError::NotFound("account"))?;
+    show_standing(&state, account_id(&id)?, state.clock.now())
+}
+
+fn show_standing(state: &State, account: AccountId, now: Timestamp) -> Result<HttpResponse, ApiError> {
+    let known = state.gate.standing(account, now)?.ok_or(ApiError::NotFound("account"))?;
     let mut response = HttpResponse::Ok().json(StandingView::for_operator(&known.standing));
     headers::set_limits(response.headers_mut(), &known.standing);
     Ok(response)
@@ -200,9 +205,9 @@ async fn set_used(
     let account = account_id(&id)?;
     let new: NewUsed = extract::json(&extract::body(&request, payload).await?)?;
     let (by, store) = (author(&state, &request), state.store.clone());
-    let window = Window::at(by.at);
-    block(move || store.set_used(account, window, Used::new(new.used), &by)).await?;
-    rate_limit(state, id).await
+    let now = by.at;
+    block(move || store.set_used(account, Window::at(now), Used::new(new.used), &by)).await?;
+    show_standing(&state, account, now)
 }
 
 fn view(store: &Store, account: &Account, now: Timestamp) -> Result<AccountView, ApiError> {
