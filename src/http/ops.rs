@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web};
 
 use super::error::ApiError;
-use super::{State, resource};
+use super::{State, block, resource};
 
 pub(crate) fn routes(routes: &mut web::ServiceConfig) {
     routes
@@ -23,6 +23,8 @@ async fn readiness(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
 
 async fn metrics(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
     let failed = |error: std::fmt::Error| ApiError::Internal("could not write metrics", Some(Box::new(error)));
-    let text = state.metrics.render(&state.store.stats()?).map_err(failed)?;
+    let store = state.store.clone();
+    let totals = block(move || store.stats()).await?;
+    let text = state.metrics.render(&totals).map_err(failed)?;
     Ok(HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(text))
 }

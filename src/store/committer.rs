@@ -5,10 +5,14 @@
 //! simulated cuts lost acknowledged data; with `sync_data`, 0 of 30). Who needs a commit registers
 //! and waits; one commit serves all who registered before it began. sled's own `flush_async` is
 //! never used: eight callers at once deadlock it (spacejam/sled#1308).
+//!
+//! Counted requests do not wait, as a rule: a commit begins at least twice in the time within which they
+//! must be on disk. When commits fall behind, because the disk is slow or refuses, they do wait
+//! ([`Committer::commit_if_due`]); so a crash never forgets more than that time's units.
 
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,6 +20,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::StoreError;
+use crate::clock::Stopwatch;
 
 /// Syncs the store's file on a thread of its own.
 pub(super) struct Committer {
@@ -26,8 +31,12 @@ pub(super) struct Committer {
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
-    /// Something was written that no commit has covered yet.
-    dirty: AtomicBool,
+    within: Duration,
+    since_start: Stopwatch,
+    /// When the oldest write was made that no commit has begun to cover, in µs since the start; 0: none.
+    written_us: AtomicU64,
+    /// When the oldest write was made that the running commit covers; 0: none runs.
+    syncing_us: AtomicU64,
     commits: AtomicU64,
     failures: AtomicU64,
 }
@@ -79,23 +88,29 @@ impl Committer {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
-            dirty: AtomicBool::new(false),
+            within,
+            since_start: Stopwatch::start(),
+            written_us: AtomicU64::new(0),
+            syncing_us: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         });
         let worker = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("committer".to_owned())
-            .spawn(move || worker.run(&db, &file, within / 2))?;
+        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(move || worker.run(&db, &file))?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// Says that something was written, so that the next interval's commit is due.
     pub(super) fn mark_dirty(&self) {
-        // Read first: under load the flag is set already, and a read leaves the cache line shared.
-        if !self.shared.dirty.load(Ordering::SeqCst) {
-            self.shared.dirty.store(true, Ordering::SeqCst);
-        }
+        self.shared.mark_written(self.shared.now_us());
+    }
+
+    /// Says that a request was counted. Answers the commit that it must wait for: always if units must
+    /// be on disk before the answer, else only while commits have fallen behind.
+    pub(super) fn commit_if_due(&self) -> Option<Commit> {
+        let now_us = self.shared.now_us();
+        self.shared.mark_written(now_us);
+        self.shared.is_behind(now_us).then(|| self.commit())
     }
 
     /// Asks for a commit of all that was written before this call.
@@ -134,13 +149,14 @@ impl Drop for Committer {
 }
 
 impl Shared {
-    fn run(&self, db: &sled::Db, file: &File, interval: Duration) {
+    fn run(&self, db: &sled::Db, file: &File) {
         loop {
-            let (waiters, stopping) = self.next_round(interval);
-            // Cleared before the flush: what is written during it makes the flag true again.
-            self.dirty.store(false, Ordering::SeqCst);
+            let (waiters, stopping) = self.next_round();
+            // Taken before the flush: what is written during it is for the next commit.
+            let oldest_us = self.written_us.swap(0, Ordering::SeqCst);
+            self.syncing_us.store(oldest_us, Ordering::SeqCst);
             let result = commit(db, file);
-            self.note(&result);
+            self.note(&result, oldest_us);
             for waiter in waiters {
                 // A waiter that went away has no use for the answer.
                 let _gone = waiter.send(result.clone());
@@ -155,14 +171,14 @@ impl Shared {
     }
 
     /// Sleeps until there is something to do, and says for whom, and whether it is the last round.
-    fn next_round(&self, interval: Duration) -> (Vec<oneshot::Sender<Result<(), String>>>, bool) {
+    fn next_round(&self) -> (Vec<oneshot::Sender<Result<(), String>>>, bool) {
         let mut queue = self.queue.lock();
         while queue.waiters.is_empty() && !queue.stopping {
-            if interval.is_zero() {
+            if self.within.is_zero() {
                 self.wake.wait(&mut queue);
             } else {
-                let slept = self.wake.wait_for(&mut queue, interval);
-                if slept.timed_out() && self.dirty.load(Ordering::SeqCst) {
+                let slept = self.wake.wait_for(&mut queue, self.within / 2);
+                if slept.timed_out() && self.written_us.load(Ordering::SeqCst) > 0 {
                     break;
                 }
             }
@@ -170,17 +186,69 @@ impl Shared {
         (std::mem::take(&mut queue.waiters), queue.stopping)
     }
 
-    fn note(&self, result: &Result<(), String>) {
+    fn note(&self, result: &Result<(), String>, oldest_us: u64) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         if let Err(reason) = result {
             self.failures.fetch_add(1, Ordering::Relaxed);
-            self.dirty.store(true, Ordering::SeqCst);
+            // Still not on disk, and as old as before.
+            self.written_us.store(oldest_us, Ordering::SeqCst);
             tracing::error!(reason, "could not commit: what was written since the last commit is not on disk");
         }
+        self.syncing_us.store(0, Ordering::SeqCst);
+    }
+
+    fn now_us(&self) -> u64 {
+        self.since_start.elapsed_us().max(1)
+    }
+
+    fn mark_written(&self, now_us: u64) {
+        // Read first: under load a time is set already, and a read leaves the cache line shared.
+        if self.written_us.load(Ordering::SeqCst) == 0 {
+            let _set_by_another = self.written_us.compare_exchange(0, now_us, Ordering::SeqCst, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether something that was written is not on disk after the time within which it should be.
+    fn is_behind(&self, now_us: u64) -> bool {
+        let within_us = u64::try_from(self.within.as_micros()).unwrap_or(u64::MAX);
+        let is_late = |since_us: u64| since_us > 0 && now_us.saturating_sub(since_us) >= within_us;
+        is_late(self.syncing_us.load(Ordering::SeqCst)) || is_late(self.written_us.load(Ordering::SeqCst))
     }
 }
 
 fn commit(db: &sled::Db, file: &File) -> Result<(), String> {
     db.flush().map_err(|error| error.to_string())?;
     file.sync_data().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_millis(40);
+
+    /// A committer whose disk refuses: `/dev/null` cannot be synced.
+    fn refusing(dir: &tempfile::TempDir) -> Committer {
+        let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
+        Committer::start(db, File::open("/dev/null").unwrap(), WITHIN).unwrap()
+    }
+
+    #[test]
+    fn requests_wait_and_are_refused_once_commits_have_fallen_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let committer = refusing(&dir);
+        let counted = Stopwatch::start();
+
+        let mut waits = committer.commit_if_due();
+        let first_waits = waits.is_some();
+        while waits.is_none() {
+            std::thread::yield_now();
+            waits = committer.commit_if_due();
+        }
+
+        assert!(!first_waits, "the first request waited");
+        assert!(counted.elapsed_us() >= 40_000, "a request waited after {} µs", counted.elapsed_us());
+        assert!(waits.unwrap().wait().is_err());
+        assert!(committer.totals().1 > 0);
+    }
 }

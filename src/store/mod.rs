@@ -131,7 +131,6 @@ pub struct Store {
     writing: Mutex<audit::Writing>,
     committer: Committer,
     generation: u64,
-    flush_within: Duration,
 }
 
 /// The trees that one transaction may touch, besides counters and meta.
@@ -177,11 +176,7 @@ impl Store {
         limit: Limit,
         cost: Cost,
     ) -> Result<(Decision, Used), StoreError> {
-        let taken = self.counters.take(account, window, limit, cost)?;
-        if matches!(taken.0, Decision::Allowed(_)) {
-            self.committer.mark_dirty();
-        }
-        Ok(taken)
+        self.counters.take(account, window, limit, cost)
     }
 
     /// Gives the units of a counted request back, because it could not be made durable.
@@ -194,9 +189,11 @@ impl Store {
         Ok(())
     }
 
-    /// The commit that a counted request must wait for, if this store is durable before the answer.
-    pub fn commit_if_strict(&self) -> Option<Commit> {
-        self.flush_within.is_zero().then(|| self.committer.commit())
+    /// To be called after each request that [`take`](Self::take) let through: answers the commit that it must wait
+    /// for before it is answered. There is one if units must be on disk before the answer, or if commits have fallen
+    /// behind; so a crash never forgets more units than were let through in the store's `flush_within`.
+    pub fn commit_if_due(&self) -> Option<Commit> {
+        self.committer.commit_if_due()
     }
 
     /// Units that an account used in a window.

@@ -15,6 +15,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,10 @@ const ENGINE_DIR: &str = "store";
 pub(super) const STATE_KEY: &str = "state";
 /// What we put into a data directory; anything else in one without a marker makes it foreign.
 const OWN_FILES: [&str; 5] = [ENGINE_DIR, MARKER_FILE, "admin-token", "jwt-secret", "admin-address"];
+/// How often, and after which pause, a locked database is tried again: sled's own threads may hold the lock for some
+/// milliseconds after a store in the same process was dropped.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// sled's page cache. A bound on memory that sled keeps loosely; the gate's working set fits.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -128,7 +133,6 @@ impl Store {
             committer: Committer::start(db.clone(), file, options.flush_within).map_err(unusable)?,
             counters: Counters::new(trees.counters.clone()),
             dir: dir.to_owned(),
-            flush_within: options.flush_within,
             generation: opened,
             writing: Mutex::new(Writing { next_number, is_closed: false }),
             memory,
@@ -246,12 +250,17 @@ fn refuse_foreign(dir: &Path) -> Result<(), OpenError> {
 fn open_engine(dir: &Path) -> Result<(sled::Db, File), OpenError> {
     let path = dir.join(ENGINE_DIR);
     let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    // sled panics on some damaged files; nothing that it leaves behind is used after that.
-    let db = match catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(Ok(db)) => db,
-        Ok(Err(sled::Error::Io(error))) if error.to_string().contains("could not acquire lock") => {
-            return Err(OpenError::InUse { dir: dir.to_owned() });
+    let mut opened = try_open(&config);
+    for _ in 0..LOCK_TRIES {
+        if !is_locked(&opened) {
+            break;
         }
+        std::thread::park_timeout(LOCK_PAUSE);
+        opened = try_open(&config);
+    }
+    let db = match opened {
+        Ok(Ok(db)) => db,
+        locked if is_locked(&locked) => return Err(OpenError::InUse { dir: dir.to_owned() }),
         Ok(Err(sled::Error::Io(source))) => return Err(OpenError::Unusable { dir: dir.to_owned(), source }),
         Ok(Err(error)) => return Err(damage(dir, &error)),
         Err(_panic) => return Err(damage(dir, &"the database engine gave up reading it")),
@@ -259,6 +268,15 @@ fn open_engine(dir: &Path) -> Result<(sled::Db, File), OpenError> {
     let file = OpenOptions::new().read(true).write(true).open(path.join("db"));
     let file = file.map_err(|source| OpenError::Unusable { dir: dir.to_owned(), source })?;
     Ok((db, file))
+}
+
+/// sled panics on some damaged files; nothing that it leaves behind is used after that.
+fn try_open(config: &sled::Config) -> std::thread::Result<sled::Result<sled::Db>> {
+    catch_unwind(AssertUnwindSafe(|| config.open()))
+}
+
+fn is_locked(opened: &std::thread::Result<sled::Result<sled::Db>>) -> bool {
+    matches!(opened, Ok(Err(sled::Error::Io(error))) if error.to_string().contains("could not acquire lock"))
 }
 
 fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {

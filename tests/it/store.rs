@@ -80,7 +80,7 @@ fn a_store_that_is_not_strict_commits_by_itself() {
 
     count(&store, Window::at(at(START)), 1);
 
-    assert!(store.commit_if_strict().is_none());
+    assert!(store.commit_if_due().is_none());
     while store.stats().unwrap().commits == before {
         std::thread::yield_now();
     }
@@ -92,7 +92,7 @@ fn one_commit_serves_many_who_wait() {
     let store = open(dir.path(), Duration::ZERO);
     let before = store.stats().unwrap().commits;
 
-    let waiting: Vec<_> = (0..1000).map(|_| store.commit_if_strict().unwrap()).collect();
+    let waiting: Vec<_> = (0..1000).map(|_| store.commit_if_due().unwrap()).collect();
     for commit in waiting {
         commit.wait().unwrap();
     }
@@ -108,10 +108,7 @@ fn a_closed_store_says_so_instead_of_waiting_for_ever() {
 
     store.close().unwrap();
 
-    assert_eq!(
-        store.commit_if_strict().unwrap().wait().unwrap_err().to_string(),
-        "could not commit: the store is closed"
-    );
+    assert_eq!(store.commit_if_due().unwrap().wait().unwrap_err().to_string(), "could not commit: the store is closed");
 }
 
 #[test]
