@@ -10,6 +10,7 @@ mod dumps;
 mod guarded_open;
 mod harness;
 mod head;
+mod issuer;
 mod jwt;
 mod limits;
 mod model;
