@@ -37,7 +37,7 @@ async fn check(state: web::Data<State>, request: HttpRequest, payload: Payload) 
 fn is_question(request: &HttpRequest) -> bool {
     let has = |name: &str| request.headers().contains_key(name);
     request.method() == Method::POST
-        && request.content_type() == "application/json"
+        && request.content_type().eq_ignore_ascii_case("application/json")
         && !request.headers().contains_key(headers::API_KEY)
         && !ORIGINAL_METHOD.into_iter().chain(ORIGINAL_URI).any(has)
 }

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod admin;
+mod ask;
 mod check;
 mod cli;
 mod crash;
