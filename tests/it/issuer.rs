@@ -25,11 +25,12 @@ fn trust(settings: &mut ServeSettings, pem: &[u8], audience: Option<&str>) {
 }
 
 fn sign(algorithm: Algorithm, claims: &Value) -> String {
-    let key = match algorithm {
-        Algorithm::RS256 | Algorithm::RS512 | Algorithm::PS256 => EncodingKey::from_rsa_pem(RSA),
-        Algorithm::ES256 => EncodingKey::from_ec_pem(P256),
-        Algorithm::EdDSA => EncodingKey::from_ed_pem(ED25519),
-        other => panic!("no test key for {other:?}"),
+    let key = if algorithm == Algorithm::ES256 {
+        EncodingKey::from_ec_pem(P256)
+    } else if algorithm == Algorithm::EdDSA {
+        EncodingKey::from_ed_pem(ED25519)
+    } else {
+        EncodingKey::from_rsa_pem(RSA)
     };
     jsonwebtoken::encode(&Header::new(algorithm), claims, &key.unwrap()).unwrap()
 }

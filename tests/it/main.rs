@@ -4,8 +4,10 @@
 
 mod admin;
 mod ask;
+mod bodies;
 mod check;
 mod cli;
+mod cors;
 mod crash;
 mod dumps;
 mod ended_keys;
@@ -15,9 +17,12 @@ mod head;
 mod issuer;
 mod jwt;
 mod limits;
+mod lockout;
 mod model;
 mod own_account;
 mod own_keys;
+mod paths;
+mod problems;
 mod public;
 mod readme;
 mod refused_keys;
