@@ -215,6 +215,19 @@ fn a_name_that_stands_twice_in_the_query_is_refused() {
 }
 
 #[test]
+fn a_name_in_the_query_that_is_not_utf8_is_refused() {
+    let holder = Holder::on("growth");
+
+    let answers = ["%ff", "caf%e9", "%c3%28"].map(|name| holder.call("POST", &format!("?name={name}"), ""));
+
+    for answer in &answers {
+        assert_eq!((answer.status, answer.detail().as_str()), (422, "name: must be UTF-8"), "{answer}");
+    }
+    let named = holder.call("POST", "?name=caf%C3%A9+2", "");
+    assert_eq!(named.json()["name"], json!("café 2"));
+}
+
+#[test]
 fn the_list_shows_all_keys_and_no_secret() {
     let holder = Holder::on("growth");
     let issued = holder.create(&json!({"name": "second"})).json();
