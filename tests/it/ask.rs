@@ -239,6 +239,21 @@ fn a_post_that_a_proxy_asks_about_is_not_read_as_a_question() {
 }
 
 #[test]
+fn a_client_cannot_put_a_question_in_place_of_the_proxys() {
+    let server = Server::start();
+    let account = server.account("growth");
+    // It would cost 1 instead of 50, and say of itself that it only reads.
+    let body = json!({"key": account.key, "cost": 1, "endpoint": "GET /"});
+
+    let answers = ["?cost=50", "?deny=403", "?"].map(|query| {
+        server.public.exchange(&format!("POST /check{query}\nContent-Type: application/json\n\n{body}")).status
+    });
+
+    assert_eq!(answers, [401, 401, 200]);
+    assert_eq!(server.used(&account.id), 1);
+}
+
+#[test]
 fn a_denied_question_is_a_problem_for_who_asks_for_one() {
     let server = Server::start();
 
