@@ -57,6 +57,9 @@ struct Claims {
     iat: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     nbf: Option<u64>,
+    /// Of any form, so that one of a wrong form is met as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    aud: Option<serde_json::Value>,
 }
 
 /// Signs tokens.
@@ -76,7 +79,7 @@ impl Signer {
     pub fn sign(&self, account: AccountId, ttl: Ttl, now: Timestamp) -> Result<(String, Timestamp), TokenError> {
         let issued = u64::try_from(now.as_secs()).unwrap_or(0);
         let exp = issued.saturating_add(u64::from(ttl.0));
-        let claims = Claims { sub: account.to_string(), exp, iat: Some(issued), nbf: None };
+        let claims = Claims { sub: account.to_string(), exp, iat: Some(issued), nbf: None, aud: None };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0).map_err(TokenError::Sign)?;
         let exp_ms = i64::try_from(exp).unwrap_or(i64::MAX).saturating_mul(1000);
         Ok((token, Timestamp::from_millis_clamped(exp_ms)))
@@ -105,8 +108,25 @@ impl Issuer {
         ];
         let found = kinds.into_iter().find_map(|(key, algorithm)| Some((key.ok()?, algorithm)));
         let (key, algorithm) = found.ok_or(TokenError::PublicKey)?;
+        if is_private(pem) || !fits(&key, algorithm) {
+            return Err(TokenError::PublicKey);
+        }
         Ok(Self { key, algorithm, audience })
     }
+}
+
+/// The library reads a private RSA key as if it were the public one, and then refuses every token.
+fn is_private(pem: &[u8]) -> bool {
+    const LABEL: &[u8] = b"PRIVATE KEY-----";
+    pem.windows(LABEL.len()).any(|bytes| bytes == LABEL)
+}
+
+/// The library looks at the curve of a PEM only when it checks a token, so one is checked here; and
+/// it takes the first 32 bytes of an Ed25519 key without a look at how many there are.
+fn fits(key: &DecodingKey, algorithm: Algorithm) -> bool {
+    const ED25519_BYTES: usize = 32;
+    let whole = |bytes: &[u8]| algorithm != Algorithm::EdDSA || bytes.len() == ED25519_BYTES;
+    key.try_get_as_bytes().is_ok_and(whole) && jsonwebtoken::crypto::verify("", b"", key, algorithm).is_ok()
 }
 
 /// Checks tokens.
@@ -151,5 +171,7 @@ fn decode(token: &str, key: &DecodingKey, algorithm: Algorithm, audience: Option
         validation.set_audience(&[audience]);
         validation.set_required_spec_claims(&["exp", "aud"]);
     }
-    jsonwebtoken::decode::<Claims>(token, key, &validation).ok().map(|data| data.claims)
+    let claims = jsonwebtoken::decode::<Claims>(token, key, &validation).ok()?.claims;
+    // RFC 7519 §4.1.3: who is not named by an `aud` refuses the token. The library overlooks one of a wrong form.
+    (audience.is_some() || claims.aud.is_none()).then_some(claims)
 }

@@ -33,11 +33,13 @@ async fn check(state: web::Data<State>, request: HttpRequest, payload: Payload) 
 }
 
 /// A server asks by itself if it posts JSON and shows no key; a proxy that passes on somebody's
-/// POST says which request it asks about.
+/// POST says which request it asks about, or writes in the query what it wants: a client whose body
+/// such a proxy passes on cannot put a question of its own in place of the proxy's.
 fn is_question(request: &HttpRequest) -> bool {
     let has = |name: &str| request.headers().contains_key(name);
     request.method() == Method::POST
-        && request.content_type() == "application/json"
+        && request.query_string().is_empty()
+        && request.content_type().eq_ignore_ascii_case("application/json")
         && !request.headers().contains_key(headers::API_KEY)
         && !ORIGINAL_METHOD.into_iter().chain(ORIGINAL_URI).any(has)
 }

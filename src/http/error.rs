@@ -61,6 +61,8 @@ pub(crate) enum ApiError {
 #[derive(Debug, Clone)]
 pub(crate) struct Said {
     pub(crate) detail: String,
+    /// The quota policy that the request would have exceeded.
+    pub(crate) violated_policy: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -101,6 +103,11 @@ impl ApiError {
             Self::Store(_) => "The store is unavailable. Nothing was counted; please try again.".to_owned(),
             Self::Internal(_, _) => "Internal error.".to_owned(),
         }
+    }
+
+    /// An account's limit is a quota; the lock-out of who guesses is none.
+    fn violated_policy(&self) -> Option<&'static str> {
+        matches!(self, Self::Stopped(_, Stop::LimitReached)).then_some(headers::POLICY_NAME)
     }
 
     fn log_cause(&self) {
@@ -184,29 +191,29 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
         self.log_cause();
-        let mut response = say(self.status_code(), self.detail());
+        let said = Said { detail: self.detail(), violated_policy: self.violated_policy() };
+        let mut response = say(self.status_code(), said);
         self.add_headers(response.headers_mut());
         response
     }
 }
 
-/// An error answer with `detail`.
-pub(crate) fn say(status: StatusCode, detail: String) -> HttpResponse<BoxBody> {
-    let mut response = HttpResponse::build(status).json(Detail { detail: &detail });
-    response.extensions_mut().insert(Said { detail });
+fn say(status: StatusCode, said: Said) -> HttpResponse<BoxBody> {
+    let mut response = HttpResponse::build(status).json(Detail { detail: &said.detail });
+    response.extensions_mut().insert(said);
     response
 }
 
 /// The same error as a problem (RFC 9457), for clients that ask for one.
 pub(crate) fn problem_body(status: StatusCode, said: &Said) -> Result<Vec<u8>, serde_json::Error> {
-    let quota = status == StatusCode::TOO_MANY_REQUESTS;
+    let quota = said.violated_policy.is_some();
     serde_json::to_vec(&Problem {
         // RFC 9457 §4.2.1: about:blank goes with the status's own phrase as the title.
         r#type: if quota { QUOTA_EXCEEDED_TYPE } else { "about:blank" },
         title: if quota { QUOTA_EXCEEDED_TITLE } else { status.canonical_reason().unwrap_or("Error") },
         status: status.as_u16(),
         detail: &said.detail,
-        violated_policies: quota.then_some([headers::POLICY_NAME]),
+        violated_policies: said.violated_policy.map(|policy| [policy]),
     })
 }
 

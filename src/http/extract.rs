@@ -122,6 +122,10 @@ impl Query {
     pub(crate) fn find(&self, name: &str) -> Result<Option<&str>, ApiError> {
         let mut values = self.0.iter().filter(|(found, _value)| found == name).map(|(_name, value)| value.as_str());
         match (values.next(), values.next()) {
+            // Nobody means this character; keeping it would be to keep something else than was sent.
+            (Some(lossy), None) if lossy.contains(char::REPLACEMENT_CHARACTER) => {
+                Err(ApiError::Invalid(format!("{name}: must be UTF-8")))
+            }
             (first, None) => Ok(first),
             (_, Some(_)) => Err(ApiError::Invalid(format!("{name}: must stand once"))),
         }

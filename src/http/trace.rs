@@ -91,13 +91,14 @@ fn in_our_form(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     }
     let known = response.response().extensions().get::<Said>().cloned();
     let accepts = response.request().headers().get_all(header::ACCEPT);
-    let wants_problem =
-        accepts.filter_map(|value| value.to_str().ok()).any(|value| value.contains("application/problem+json"));
+    let wants_problem = accepts
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.to_ascii_lowercase().contains("application/problem+json"));
     if known.is_some() && !wants_problem {
         return response;
     }
     let status = response.status();
-    let said = known.unwrap_or_else(|| Said { detail: library_detail(status) });
+    let said = known.unwrap_or_else(|| Said { detail: library_detail(status), violated_policy: None });
     let rewritten = if wants_problem {
         error::problem_body(status, &said).ok().map(|body| ("application/problem+json", body))
     } else {

@@ -2,7 +2,7 @@
 
 use actix_web::web::{self, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::gate::Known;
 use crate::http::error::ApiError;
@@ -32,6 +32,12 @@ struct Rotation {
     grace_seconds: Option<u64>,
 }
 
+/// All keys: their number is bounded, so there are no pages.
+#[derive(Serialize)]
+struct OwnKeys {
+    items: Vec<KeyView>,
+}
+
 async fn rate_limit(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().json(StandingView::for_holder(&guard::known(&request)?.standing)))
 }
@@ -39,8 +45,7 @@ async fn rate_limit(request: HttpRequest) -> Result<HttpResponse, ApiError> {
 async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let known = guard::known(&request)?;
     let page = block(move || state.store.list_keys(known.account_id, None, KEYS_PER_ACCOUNT_MAX)).await?;
-    let items: Vec<KeyView> = page.items.into_iter().map(KeyView::from).collect();
-    Ok(HttpResponse::Ok().json(serde_json::json!({"items": items})))
+    Ok(HttpResponse::Ok().json(OwnKeys { items: page.items.into_iter().map(KeyView::from).collect() }))
 }
 
 /// The name may stand in the query, and the rest be absent.
