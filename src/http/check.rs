@@ -1,15 +1,14 @@
 //! The decision as a service: `/check` for a proxy's sub-request, `POST /check` with JSON for a
 //! server that asks by itself.
 
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::Method;
+use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::web::{self, Payload};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
 
-use super::error::{self, ApiError};
+use super::error::ApiError;
 use super::extract::{self, Query, field};
-use super::trace::BodyIsFinal;
 use super::{State, guard, headers};
 use crate::domain::decision::Cost;
 use crate::gate::{Access, Known};
@@ -21,8 +20,6 @@ const ORIGINAL_URI: [&str; 2] = ["x-original-uri", "x-forwarded-uri"];
 
 const ACCOUNT: HeaderName = HeaderName::from_static("x-klinky-account");
 const PLAN: HeaderName = HeaderName::from_static("x-klinky-plan");
-const ERROR_BODY: HeaderName = HeaderName::from_static("x-klinky-error-body");
-const DENIED_STATUS: HeaderName = HeaderName::from_static("x-ratelimit-status");
 
 pub(crate) fn routes(routes: &mut web::ServiceConfig) {
     routes.service(web::resource("/check").to(check));
@@ -64,7 +61,7 @@ async fn sub_request(state: &State, request: &HttpRequest) -> Result<HttpRespons
     remember(state, request, &admitted);
     let mut response = match &admitted {
         Ok(known) => allowed(known),
-        Err(error) if denied_as_403 => denied_for_nginx(error),
+        Err(error) if denied_as_403 => error.response_for_auth_request(),
         Err(error) => error.error_response(),
     };
     if let Some(known) = known(&admitted) {
@@ -98,41 +95,6 @@ fn allowed(known: &Known) -> HttpResponse {
     let mut response = HttpResponse::Ok().finish();
     headers::set_limits(response.headers_mut(), &known.standing);
     response
-}
-
-/// nginx's `auth_request` knows 2xx, 401 and 403, and drops bodies: a 429 goes as 403, the body in a header.
-fn denied_for_nginx(error: &ApiError) -> HttpResponse {
-    let mut response = error.error_response();
-    let status = response.status();
-    if status.is_server_error() {
-        return response;
-    }
-    let body = HeaderValue::try_from(ascii(&error::detail_json(&error.detail())));
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        *response.status_mut() = StatusCode::FORBIDDEN;
-        response.headers_mut().insert(DENIED_STATUS, HeaderValue::from_static("429"));
-    }
-    let mut response = response.drop_body().map_into_boxed_body();
-    response.headers_mut().remove(actix_web::http::header::CONTENT_TYPE);
-    if let Ok(body) = body {
-        response.headers_mut().insert(ERROR_BODY, body);
-    }
-    response.extensions_mut().insert(BodyIsFinal);
-    response
-}
-
-/// JSON with everything outside of ASCII escaped, so that it is a header's value.
-fn ascii(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        if c.is_ascii() {
-            text.push(c);
-        } else {
-            let mut units = [0; 2];
-            text.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
-        }
-    }
-    text
 }
 
 #[derive(Deserialize)]

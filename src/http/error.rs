@@ -3,7 +3,7 @@
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
@@ -15,6 +15,12 @@ use crate::store::{DirectoryError, KEYS_PER_ACCOUNT_MAX, RestoreError, StoreErro
 /// The problem type of a 429, from draft-ietf-httpapi-ratelimit-headers-11 §5.
 const QUOTA_EXCEEDED_TYPE: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 const QUOTA_EXCEEDED_TITLE: &str = "Request cannot be satisfied as assigned quota has been exceeded";
+
+const ERROR_BODY: HeaderName = HeaderName::from_static("x-klinky-error-body");
+const DENIED_STATUS: HeaderName = HeaderName::from_static("x-ratelimit-status");
+
+/// Marks an answer whose body is what it must be, such as an empty one for nginx.
+pub(crate) struct BodyIsFinal;
 
 /// Everything that a request can be answered with besides success.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +142,25 @@ impl ApiError {
         }
     }
 
+    /// The answer to a sub-request of nginx, whose `auth_request` knows 2xx, 401 and 403 and drops bodies: a 429 goes
+    /// as a 403, and what the body would say goes in a header. A failure of ours stays one.
+    pub(crate) fn response_for_auth_request(&self) -> HttpResponse<BoxBody> {
+        let mut response = self.error_response();
+        let status = response.status();
+        if status.is_server_error() {
+            return response;
+        }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            *response.status_mut() = StatusCode::FORBIDDEN;
+            response.headers_mut().insert(DENIED_STATUS, HeaderValue::from(status.as_u16()));
+        }
+        let mut response = response.drop_body().map_into_boxed_body();
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        response.headers_mut().insert(ERROR_BODY, headers::json(&detail_json(&self.detail())));
+        response.extensions_mut().insert(BodyIsFinal);
+        response
+    }
+
     /// The headers that belong to this error.
     fn add_headers(&self, headers: &mut header::HeaderMap) {
         match self {
@@ -222,7 +247,7 @@ pub(crate) fn detail_json(detail: &str) -> String {
     serde_json::to_string(&Detail { detail }).unwrap_or_default()
 }
 
-fn set(headers: &mut header::HeaderMap, name: header::HeaderName, value: &'static str) {
+fn set(headers: &mut header::HeaderMap, name: HeaderName, value: &'static str) {
     headers.insert(name, HeaderValue::from_static(value));
 }
 

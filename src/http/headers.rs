@@ -41,3 +41,17 @@ pub(crate) fn text(args: fmt::Arguments<'_>) -> HeaderValue {
     let _infallible = text.write_fmt(args);
     HeaderValue::try_from(text).unwrap_or_else(|_control_character| HeaderValue::from_static(""))
 }
+
+/// A header's value from JSON: everything outside of ASCII is escaped as JSON allows.
+pub(crate) fn json(json: &str) -> HeaderValue {
+    let mut ascii = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii() {
+            ascii.push(c);
+        } else {
+            let mut units = [0; 2];
+            ascii.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    HeaderValue::try_from(ascii).unwrap_or_else(|_control_character| HeaderValue::from_static("{}"))
+}

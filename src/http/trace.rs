@@ -10,7 +10,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 use tracing::Instrument;
 
-use super::error::{self, ApiError, Said};
+use super::error::{self, ApiError, BodyIsFinal, Said};
 use super::headers::REQUEST_ID;
 use super::metrics::Outcome;
 use super::{Listener, State, client};
@@ -109,9 +109,6 @@ fn in_our_form(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
-
-/// Marks an answer whose body is what it must be, such as an empty one for nginx.
-pub(crate) struct BodyIsFinal;
 
 fn library_detail(status: actix_web::http::StatusCode) -> String {
     format!("{}.", status.canonical_reason().unwrap_or("Error"))
