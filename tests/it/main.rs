@@ -3,6 +3,15 @@
 #![cfg(test)]
 
 mod admin;
+mod admin_account_input;
+mod admin_accounts;
+mod admin_effects;
+mod admin_keys;
+mod admin_lists;
+mod admin_ops;
+mod admin_plans;
+mod admin_sessions;
+mod admin_trail;
 mod check;
 mod cli;
 mod crash;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::author;
 use crate::config::DumpKind;
 use crate::domain::Invalid;
+use crate::domain::decision::Used;
 use crate::domain::id::AccountId;
 use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
@@ -204,6 +205,10 @@ fn gather_stats(store: &Store, now: Timestamp) -> Result<StatsView, StoreError> 
     let mut top = BinaryHeap::new();
     for counter in store.counters_in(window) {
         let counter = counter?;
+        if counter.used == Used::default() {
+            // An operator set it back.
+            continue;
+        }
         active_accounts = active_accounts.saturating_add(1);
         used = used.saturating_add(u64::from(counter.used.as_units()));
         top.push(Reverse((counter.used, Reverse(counter.account_id))));
