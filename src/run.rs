@@ -171,10 +171,9 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         }
         None => Box::new(io::stdin().lock()),
     };
-    let first_plans = first_plans()?;
-    let store = open(&args.data_dir, &first_plans)?;
+    let store = open(&args.data_dir, &first_plans()?)?;
     let by = Author { actor: "command line".to_owned(), request_id: "-".to_owned(), at: SystemClock.now() };
-    let restored = dump::restore(&store, &first_plans, input, &by);
+    let restored = dump::restore(&store, input, &by);
     store.close()?;
     let rows = restored?;
     let dir = args.data_dir.display();

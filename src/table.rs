@@ -22,7 +22,7 @@ const ACCOUNTS: &[Column] = &[
     Column("NAME", "name", 24),
     Column("PLAN", "plan", 12),
     Column("CUSTOM", "custom_limit", 10),
-    Column("TRIAL UNTIL", "/trial/ends_at", 20),
+    Column("TRIAL UNTIL", "/trial/ends_at", 24),
     Column("SUSPENDED", "suspended", 9),
     Column("CREATED", "created_at", 24),
 ];
@@ -32,8 +32,8 @@ const KEYS: &[Column] = &[
     Column("NAME", "name", 20),
     Column("DISPLAY", "display", 24),
     Column("SCOPE", "scope", 10),
-    Column("EXPIRES", "expires_at", 20),
-    Column("REVOKED", "revoked_at", 20),
+    Column("EXPIRES", "expires_at", 24),
+    Column("REVOKED", "revoked_at", 24),
     Column("LAST USED", "last_used_at", 24),
 ];
 const COUNTERS: &[Column] =

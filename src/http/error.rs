@@ -317,9 +317,8 @@ impl From<RestoreError> for ApiError {
     fn from(error: RestoreError) -> Self {
         match error {
             RestoreError::NotEmpty => Self::Conflict("The store is not empty. Restore only into a new one.".to_owned()),
-            RestoreError::Twice(what) => Self::Invalid(format!("{what} stands twice")),
-            RestoreError::Missing(what) => {
-                Self::Invalid(format!("{what} does not exist; what a row names must stand before it"))
+            RestoreError::Twice(_) | RestoreError::Missing(_) | RestoreError::KeysFull(_) => {
+                Self::Invalid(error.to_string())
             }
             RestoreError::Store(error) => Self::Store(error),
         }

@@ -96,11 +96,13 @@ pub(crate) fn json_or_default<T: DeserializeOwned + Default>(body: &[u8]) -> Res
 /// Words a fault of serde as the API does.
 fn field_fault(path: &str, serde_text: &str) -> String {
     let text = serde_text.rsplit_once(" at line ").map_or(serde_text, |(text, _position)| text);
+    let text = &text.replace("expected u32", "expected a whole number from 0 to 4294967295");
+    let text = text.replace("expected u64", "expected a whole number from 0 to 18446744073709551615");
     let at_root = path == "." || path.is_empty();
     let inside = |name: &str| if at_root { name.to_owned() } else { format!("{path}.{name}") };
     match text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         Some(missing) => format!("field required: {}", inside(missing)),
-        None if at_root => text.to_owned(),
+        None if at_root => text,
         None => format!("{path}: {text}"),
     }
 }

@@ -41,7 +41,6 @@ use self::metrics::Metrics;
 use crate::clock::Clock;
 use crate::config::ServeSettings;
 use crate::domain::key::KeyFormat;
-use crate::domain::plan::Plan;
 use crate::gate::Gate;
 use crate::housekeeping::Housekeeping;
 use crate::plans::{PlansError, first_plans};
@@ -77,7 +76,6 @@ pub(crate) struct State {
     pub(crate) lockouts: Lockouts,
     pub(crate) metrics: Metrics,
     pub(crate) trusted_proxies: Vec<IpNet>,
-    pub(crate) first_plans: Vec<Plan>,
     /// Makes request ids of one start differ from those of another.
     pub(crate) boot_id: u64,
 }
@@ -147,11 +145,10 @@ pub struct Running {
 /// # Errors
 /// When the data directory, a secret or an address is refused.
 pub async fn start(settings: &ServeSettings, clock: Arc<dyn Clock>) -> Result<Running, ServeError> {
-    let first_plans = first_plans()?;
+    let plans = first_plans()?;
     let options = StoreOptions { dir: settings.data_dir.clone(), flush_within: settings.flush_within };
-    let plans = first_plans.clone();
     let store = Arc::new(off_runtime(move || Ok(Store::open(&options, &plans)?)).await?);
-    let result = start_on(settings, clock, Arc::clone(&store), first_plans);
+    let result = start_on(settings, clock, Arc::clone(&store));
     if result.is_err() {
         off_runtime(move || store.close().map_err(ServeError::Close)).await?;
     }
@@ -166,12 +163,7 @@ async fn off_runtime<T: Send + 'static>(
     done.map_err(|panicked| ServeError::System(panicked.into()))?
 }
 
-fn start_on(
-    settings: &ServeSettings,
-    clock: Arc<dyn Clock>,
-    store: Arc<Store>,
-    first_plans: Vec<Plan>,
-) -> Result<Running, ServeError> {
+fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) -> Result<Running, ServeError> {
     let dir = store.dir();
     let admin_token = settings.admin_token.clone().map_or_else(|| secrets::admin_token(dir), Ok)?;
     let jwt_secret = settings.jwt_secret.clone().map_or_else(|| secrets::jwt_secret(dir), Ok)?;
@@ -186,7 +178,6 @@ fn start_on(
         lockouts: Lockouts::default(),
         metrics: Metrics::new(),
         trusted_proxies: settings.trusted_proxies.clone(),
-        first_plans,
         boot_id: getrandom::u64().map_err(|error| ServeError::System(io::Error::other(error.to_string())))?,
         store: Arc::clone(&store),
     });

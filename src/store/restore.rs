@@ -6,8 +6,9 @@ use parking_lot::MutexGuard;
 use super::audit::{Author, Writing};
 use super::changes::{Deed, encode};
 use super::records::{self, Phase};
-use super::{Counter, KeyUse, Store, StoreError, codec, engine, open};
+use super::{Counter, KEYS_PER_ACCOUNT_MAX, KeyUse, Store, StoreError, codec, engine};
 use crate::domain::account::Account;
+use crate::domain::id::AccountId;
 use crate::domain::plan::Plan;
 
 /// Why a row or a restore was refused.
@@ -19,6 +20,9 @@ pub enum RestoreError {
     /// A row repeats an earlier one's id.
     #[error("{0} stands twice")]
     Twice(String),
+    /// A row is one more key than an account may have.
+    #[error("account {0} has more than {KEYS_PER_ACCOUNT_MAX} keys")]
+    KeysFull(AccountId),
     /// A row names something that no earlier row has.
     #[error("{0} does not exist; what a row names must stand before it")]
     Missing(String),
@@ -31,7 +35,8 @@ pub enum RestoreError {
 pub struct Restore<'s> {
     store: &'s Store,
     lock: MutexGuard<'s, Writing>,
-    first_plans: &'s [Plan],
+    /// What the store held when the restore began.
+    earlier_plans: Vec<Plan>,
     finished: bool,
 }
 
@@ -41,14 +46,15 @@ impl Store {
     ///
     /// # Errors
     /// When the store is not empty or fails.
-    pub fn start_restore<'s>(&'s self, first_plans: &'s [Plan]) -> Result<Restore<'s>, RestoreError> {
+    pub fn start_restore(&self) -> Result<Restore<'_>, RestoreError> {
         let lock = self.writing.lock();
         let (_plans, accounts, keys) = self.memory.counts();
         if accounts > 0 || keys > 0 {
             return Err(RestoreError::NotEmpty);
         }
+        let earlier_plans = self.list_plans(None, usize::MAX)?.items;
         self.write_phase(Phase::Restoring)?;
-        let restore = Restore { store: self, lock, first_plans, finished: false };
+        let restore = Restore { store: self, lock, earlier_plans, finished: false };
         restore.clear()?;
         Ok(restore)
     }
@@ -80,10 +86,15 @@ impl Restore<'_> {
     /// Adds a key.
     ///
     /// # Errors
-    /// When its id or hash stood before, its account did not, or the store fails.
+    /// When its id or hash stood before, its account did not or is full, or the store fails.
     pub fn put_key(&self, row: &KeyUse) -> Result<(), RestoreError> {
         let (trees, key) = (&self.store.trees, &row.key);
         require(&trees.accounts, key.account_id.as_bytes(), || format!("account {}", key.account_id))?;
+        if trees.account_keys.scan_prefix(key.account_id.as_bytes()).take(KEYS_PER_ACCOUNT_MAX).count()
+            == KEYS_PER_ACCOUNT_MAX
+        {
+            return Err(RestoreError::KeysFull(key.account_id));
+        }
         let bytes = records::key_to_bytes(key).map_err(encode("keys"))?;
         let (hash, name) = (key.hash.as_bytes(), || format!("key {}", key.id));
         insert(&trees.keys, hash, &bytes, name)?;
@@ -139,11 +150,11 @@ impl Restore<'_> {
     }
 
     /// Makes the store as empty as it was.
-    fn undo(&self) -> Result<(), StoreError> {
+    fn undo(&self) -> Result<(), RestoreError> {
         self.clear()?;
-        open::write_first_plans(&self.store.trees, self.first_plans)?;
+        self.earlier_plans.iter().try_for_each(|plan| self.put_plan(plan))?;
         self.store.reload()?;
-        self.store.write_phase(Phase::Open)
+        Ok(self.store.write_phase(Phase::Open)?)
     }
 }
 

@@ -3,6 +3,15 @@
 #![cfg(test)]
 
 mod admin;
+mod admin_account_input;
+mod admin_accounts;
+mod admin_effects;
+mod admin_keys;
+mod admin_lists;
+mod admin_ops;
+mod admin_plans;
+mod admin_sessions;
+mod admin_trail;
 mod ask;
 mod bodies;
 mod check;
@@ -10,6 +19,8 @@ mod cli;
 mod cors;
 mod crash;
 mod dumps;
+mod dumps_beside;
+mod dumps_refused;
 mod ended_keys;
 mod guarded_open;
 mod harness;
@@ -29,4 +40,5 @@ mod refused_keys;
 mod simulation;
 mod smoke;
 mod store;
+mod table;
 mod tidy;

@@ -4,7 +4,7 @@ use actix_web::web::{self, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 
-use super::patch::{nullable, present};
+use super::patch::{Object, nullable, present};
 use super::{account_id, author};
 use crate::accounts::{self, AccountDraft, PLAN_DEFAULT};
 use crate::domain::account::{Account, AccountPatch, Trial};
@@ -49,7 +49,7 @@ struct NewAccount {
     #[serde(default, deserialize_with = "present")]
     plan: Option<String>,
     custom_limit: Option<u32>,
-    trial: Option<TrialTerms>,
+    trial: Option<Object<TrialTerms>>,
 }
 
 #[derive(Deserialize)]
@@ -64,7 +64,7 @@ struct AccountChange {
     #[serde(default, deserialize_with = "nullable")]
     custom_limit: Option<Option<u32>>,
     #[serde(default, deserialize_with = "nullable")]
-    trial: Option<Option<TrialTerms>>,
+    trial: Option<Option<Object<TrialTerms>>>,
     #[serde(default, deserialize_with = "present")]
     suspended: Option<bool>,
 }
@@ -96,7 +96,7 @@ impl NewAccount {
             email: field("email", self.email.as_deref().map(Email::new).transpose())?,
             plan: field("plan", PlanId::new(self.plan.as_deref().unwrap_or(PLAN_DEFAULT)))?,
             custom_limit: self.custom_limit.map(Limit::new),
-            trial: self.trial.map(|trial| trial.check(now)).transpose()?,
+            trial: self.trial.map(|Object(trial)| trial.check(now)).transpose()?,
         })
     }
 }
@@ -104,7 +104,7 @@ impl NewAccount {
 impl AccountChange {
     fn check(self, now: Timestamp) -> Result<AccountPatch, ApiError> {
         let email = self.email.map(|email| email.as_deref().map(Email::new).transpose());
-        let trial = self.trial.map(|trial| trial.map(|trial| trial.check(now)).transpose());
+        let trial = self.trial.map(|trial| trial.map(|Object(trial)| trial.check(now)).transpose());
         Ok(AccountPatch {
             name: field("name", self.name.as_deref().map(Name::new).transpose())?,
             email: field("email", email.transpose())?,
@@ -143,7 +143,10 @@ async fn create(state: web::Data<State>, request: HttpRequest, payload: Payload)
     let new: NewAccount = extract::json(&extract::body(&request, payload).await?)?;
     let (by, store) = (author(&state, &request), state.store.clone());
     let (draft, now) = (new.check(by.at)?, by.at);
-    let account = block(move || accounts::create(&store, draft, &by).map_err(plan_is_input)).await?;
+    let plan = draft.plan.clone();
+    let created =
+        block(move || accounts::create(&store, draft, &by).map_err(|error| plan_is_input(error, Some(&plan))));
+    let account = created.await?;
     Ok(HttpResponse::Created().json(view(&state.store, &account, now)?))
 }
 
@@ -157,7 +160,10 @@ async fn update(
     let change: AccountChange = extract::json(&extract::body(&request, payload).await?)?;
     let (by, store) = (author(&state, &request), state.store.clone());
     let (patch, now) = (change.check(by.at)?, by.at);
-    let account = block(move || store.update_account(id, patch, &by).map_err(plan_is_input)).await?;
+    let plan = patch.plan.clone();
+    let updated =
+        block(move || store.update_account(id, patch, &by).map_err(|error| plan_is_input(error, plan.as_ref())));
+    let account = updated.await?;
     Ok(HttpResponse::Ok().json(view(&state.store, &account, now)?))
 }
 
@@ -214,10 +220,11 @@ fn view(store: &Store, account: &Account, now: Timestamp) -> Result<AccountView,
     Ok(AccountView::of(account, store.in_force(&account.terms, now)?))
 }
 
-/// A plan that a body names and that does not exist is a fault of the body.
-fn plan_is_input(error: DirectoryError) -> ApiError {
+/// A plan that a body names and that does not exist is a fault of the body: of its `plan`, or else of its trial's.
+fn plan_is_input(error: DirectoryError, plan: Option<&PlanId>) -> ApiError {
     if let DirectoryError::NoPlan(id) = error {
-        return ApiError::Invalid(format!("plan: no such plan: {id}"));
+        let name = if plan == Some(&id) { "plan" } else { "trial.plan" };
+        return ApiError::Invalid(format!("{name}: no such plan: {id}"));
     }
     error.into()
 }

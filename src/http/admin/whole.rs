@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, BufReader, Read, Write};
+use std::time::Duration;
 
 use actix_web::web::{self, Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -14,12 +15,13 @@ use tokio::sync::mpsc;
 use super::author;
 use crate::config::DumpKind;
 use crate::domain::Invalid;
+use crate::domain::decision::Used;
 use crate::domain::id::AccountId;
 use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
 use crate::dump::{self, DumpError, DumpFilter, RestoreFailure};
 use crate::http::error::ApiError;
-use crate::http::extract::{PageQuery, Query, field};
+use crate::http::extract::{BODY_SECS_MAX, PageQuery, Query, field};
 use crate::http::views::{AuditView, List};
 use crate::http::{State, block, resource};
 use crate::store::{Store, StoreError};
@@ -101,7 +103,8 @@ impl Write for ChunkWriter {
     }
 }
 
-/// Takes a dump as it comes. It has no bound on its size: only who has the admin token sends one.
+/// Takes a dump as it comes. It has no bound on its size: only who has the admin token sends one. But
+/// administrative writes wait for its end, so a client that falls silent is given up.
 async fn restore(
     state: web::Data<State>,
     request: HttpRequest,
@@ -110,8 +113,12 @@ async fn restore(
     let by = author(&state, &request);
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
     let reading = actix_web::rt::spawn(async move {
-        while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|error| io::Error::other(error.to_string()));
+        loop {
+            let chunk = match tokio::time::timeout(Duration::from_secs(BODY_SECS_MAX), payload.next()).await {
+                Ok(None) => return,
+                Ok(Some(chunk)) => chunk.map_err(|error| io::Error::other(error.to_string())),
+                Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+            };
             if sender.send(chunk).await.is_err() {
                 // The restore ended early; what is left of the body is not wanted.
                 return;
@@ -120,7 +127,7 @@ async fn restore(
     });
     let restored = block(move || {
         let lines = BufReader::new(ChunkReader { receiver, chunk: Bytes::new() });
-        dump::restore(&state.store, &state.first_plans, lines, &by)
+        dump::restore(&state.store, lines, &by)
     })
     .await;
     reading.abort();
@@ -150,6 +157,9 @@ impl From<RestoreFailure> for ApiError {
     fn from(failure: RestoreFailure) -> Self {
         match failure {
             RestoreFailure::Store(error) => error.into(),
+            RestoreFailure::Input(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Self::Timeout { secs: BODY_SECS_MAX }
+            }
             RestoreFailure::Input(_) => Self::BadRequest,
             RestoreFailure::Header(_) | RestoreFailure::Line { .. } => Self::Invalid(failure.to_string()),
         }
@@ -204,6 +214,10 @@ fn gather_stats(store: &Store, now: Timestamp) -> Result<StatsView, StoreError> 
     let mut top = BinaryHeap::new();
     for counter in store.counters_in(window) {
         let counter = counter?;
+        if counter.used == Used::default() {
+            // An operator set it back.
+            continue;
+        }
         active_accounts = active_accounts.saturating_add(1);
         used = used.saturating_add(u64::from(counter.used.as_units()));
         top.push(Reverse((counter.used, Reverse(counter.account_id))));

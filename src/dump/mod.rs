@@ -1,0 +1,184 @@
+//! Dumps: the whole store as JSON lines, and back.
+//!
+//! The first line names format and version. Plans, accounts, keys and counters follow, in this order
+//! and each in the order of its id, so that two dumps of the same store differ in the first line only.
+//! Whatever a line names stands before it. Keys are hashes; secrets and the audit trail are not dumped.
+//!
+//! A dump runs beside requests and is not a snapshot, but it is always whole: a key or counter goes
+//! out only if its account did, and an account's plan goes out before the account.
+
+mod lines;
+mod restore;
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+
+use self::lines::Line;
+pub use self::restore::{RestoreFailure, Restored, restore};
+use crate::config::DumpKind;
+use crate::domain::account::Account;
+use crate::domain::id::AccountId;
+use crate::domain::plan::{Plan, PlanId};
+use crate::domain::time::Timestamp;
+use crate::store::{Counter, DirectoryError, KeyUse, Store, StoreError};
+
+/// Rows that are read from the store at a time.
+const PAGE_ROWS: usize = 1000;
+
+/// Why a dump failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// There is no account with the given id.
+    #[error("no such account")]
+    NoAccount,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The output failed.
+    #[error("could not write the dump")]
+    Output(#[from] io::Error),
+}
+
+/// What of the store is dumped.
+#[derive(Debug, Clone, Default)]
+pub struct DumpFilter {
+    /// Only these kinds; all if empty.
+    pub only: Vec<DumpKind>,
+    /// Only this account, with its plans, keys and counters.
+    pub account: Option<AccountId>,
+}
+
+impl DumpFilter {
+    fn has(&self, kind: DumpKind) -> bool {
+        self.only.is_empty() || self.only.contains(&kind)
+    }
+}
+
+/// Writes a dump of `store`.
+///
+/// # Errors
+/// When the store or the output fails, or the account of the filter does not exist.
+pub fn write(store: &Store, filter: &DumpFilter, now: Timestamp, out: &mut dyn Write) -> Result<(), DumpError> {
+    let mut dump = Dump { out, filter, plans: HashSet::new(), accounts: HashSet::new() };
+    dump.line(&Line::header(now))?;
+    match filter.account {
+        Some(id) => dump.one_account(store, id)?,
+        None => dump.everything(store)?,
+    }
+    Ok(dump.out.flush()?)
+}
+
+struct Dump<'a> {
+    out: &'a mut dyn Write,
+    filter: &'a DumpFilter,
+    /// What went out: what names something else goes out only if that did.
+    plans: HashSet<PlanId>,
+    accounts: HashSet<AccountId>,
+}
+
+impl Dump<'_> {
+    fn everything(&mut self, store: &Store) -> Result<(), DumpError> {
+        let mut after = None;
+        loop {
+            let page = store.list_plans(after.as_ref(), PAGE_ROWS)?;
+            page.items.iter().try_for_each(|plan| self.plan(plan))?;
+            after = page.items.last().map(|plan| plan.id.clone());
+            if !page.has_more {
+                break;
+            }
+        }
+        let mut after = None;
+        loop {
+            let page = store.list_accounts(after, PAGE_ROWS)?;
+            page.items.iter().try_for_each(|account| self.account(store, account))?;
+            after = page.items.last().map(|account| account.id);
+            if !page.has_more {
+                break;
+            }
+        }
+        store.keys().try_for_each(|key| self.key(&key?))?;
+        store.counters().try_for_each(|counter| self.counter(&counter?))
+    }
+
+    fn one_account(&mut self, store: &Store, id: AccountId) -> Result<(), DumpError> {
+        let account = found(store.get_account(id))?;
+        self.account(store, &account)?;
+        let keys = found(store.list_keys(id, None, PAGE_ROWS))?;
+        keys.items.iter().try_for_each(|key| self.key(key))?;
+        store.counters().try_for_each(|counter| self.counter(&counter?))
+    }
+
+    fn plan(&mut self, plan: &Plan) -> Result<(), DumpError> {
+        self.plans.insert(plan.id.clone());
+        if !self.filter.has(DumpKind::Plans) {
+            return Ok(());
+        }
+        self.line(&Line::Plan(plan.into()))
+    }
+
+    fn account(&mut self, store: &Store, account: &Account) -> Result<(), DumpError> {
+        let terms = &account.terms;
+        for plan in [Some(&terms.plan), terms.trial.as_ref().map(|trial| &trial.plan)].into_iter().flatten() {
+            // A plan that was added after the plans went out, or of the one account that is asked for.
+            if !self.plans.contains(plan) {
+                let found_plan = store.get_plan(plan);
+                if matches!(found_plan, Err(DirectoryError::NoPlan(_))) {
+                    // Since the account was read it has left the plan, and the plan was removed.
+                    return self.account_anew(store, account);
+                }
+                self.plan(&found(found_plan)?)?;
+            }
+        }
+        self.accounts.insert(account.id);
+        if !self.filter.has(DumpKind::Accounts) {
+            return Ok(());
+        }
+        self.line(&Line::Account(account.into()))
+    }
+
+    /// The account as it is by now, if it still is.
+    fn account_anew(&mut self, store: &Store, earlier: &Account) -> Result<(), DumpError> {
+        let account = store.get_account(earlier.id);
+        if matches!(account, Err(DirectoryError::NoAccount)) {
+            return Ok(());
+        }
+        let account = found(account)?;
+        if account.terms == earlier.terms {
+            let key = account.id.to_string();
+            return Err(StoreError::Dangling { tree: "plans", key }.into());
+        }
+        self.account(store, &account)
+    }
+
+    fn key(&mut self, row: &KeyUse) -> Result<(), DumpError> {
+        if !self.filter.has(DumpKind::Keys) || !self.accounts.contains(&row.key.account_id) {
+            return Ok(());
+        }
+        self.line(&Line::Key(row.into()))
+    }
+
+    fn counter(&mut self, counter: &Counter) -> Result<(), DumpError> {
+        if !self.filter.has(DumpKind::Counters) || !self.accounts.contains(&counter.account_id) {
+            return Ok(());
+        }
+        self.line(&Line::Counter(counter.into()))
+    }
+
+    fn line(&mut self, line: &Line) -> Result<(), DumpError> {
+        serde_json::to_writer(&mut *self.out, line).map_err(io::Error::from)?;
+        Ok(self.out.write_all(b"\n")?)
+    }
+}
+
+fn found<T>(result: Result<T, DirectoryError>) -> Result<T, DumpError> {
+    result.map_err(|error| match error {
+        DirectoryError::Store(error) => DumpError::Store(error),
+        DirectoryError::NoAccount
+        | DirectoryError::NoPlan(_)
+        | DirectoryError::NoKey
+        | DirectoryError::PlanExists(_)
+        | DirectoryError::PlanInUse(_)
+        | DirectoryError::KeysFull
+        | DirectoryError::KeyEnded => DumpError::NoAccount,
+    })
+}
