@@ -25,6 +25,7 @@ pub(super) enum Line {
     Account(AccountLine),
     Key(KeyLine),
     Counter(CounterLine),
+    End(EndLine),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,10 +90,21 @@ pub(super) struct CounterLine {
     pub(super) used: u32,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EndLine {
+    pub(super) rows: u64,
+}
+
 impl Line {
     /// The first line of a dump that is written at `now`.
     pub(super) fn header(now: Timestamp) -> Self {
         Self::Header(HeaderLine { format: FORMAT.to_owned(), version: VERSION, created_at: now.to_string() })
+    }
+
+    /// The last line of a dump of so many rows: without it, a file that was cut between two lines would pass as whole.
+    pub(super) fn end(rows: u64) -> Self {
+        Self::End(EndLine { rows })
     }
 
     /// Reads a line.

@@ -2,6 +2,7 @@
 //!
 //! The first line names format and version. Plans, accounts, keys and counters follow, in this order
 //! and each in the order of its id, so that two dumps of the same store differ in the first line only.
+//! The last line counts the rows, so that a dump that was cut off is not taken for a whole one.
 //! Whatever a line names stands before it. Keys are hashes; secrets and the audit trail are not dumped.
 //!
 //! A dump runs beside requests and is not a snapshot, but it is always whole: a key or counter goes
@@ -59,19 +60,22 @@ impl DumpFilter {
 /// # Errors
 /// When the store or the output fails, or the account of the filter does not exist.
 pub fn write(store: &Store, filter: &DumpFilter, now: Timestamp, out: &mut dyn Write) -> Result<(), DumpError> {
-    let mut dump = Dump { out, filter, plans: HashSet::new(), accounts: HashSet::new() };
+    let mut dump = Dump { out, filter, rows: 0, plans: HashSet::new(), accounts: HashSet::new() };
     dump.line(&Line::header(now))?;
     match filter.account {
         Some(id) => dump.one_account(store, id)?,
         None => dump.everything(store)?,
     }
+    dump.line(&Line::end(dump.rows))?;
     Ok(dump.out.flush()?)
 }
 
 struct Dump<'a> {
     out: &'a mut dyn Write,
     filter: &'a DumpFilter,
-    /// What went out: what names something else goes out only if that did.
+    /// Rows that went out.
+    rows: u64,
+    /// Which plans and accounts did: what names something else goes out only if that did.
     plans: HashSet<PlanId>,
     accounts: HashSet<AccountId>,
 }
@@ -113,7 +117,7 @@ impl Dump<'_> {
         if !self.filter.has(DumpKind::Plans) {
             return Ok(());
         }
-        self.line(&Line::Plan(plan.into()))
+        self.row(&Line::Plan(plan.into()))
     }
 
     fn account(&mut self, store: &Store, account: &Account) -> Result<(), DumpError> {
@@ -133,7 +137,7 @@ impl Dump<'_> {
         if !self.filter.has(DumpKind::Accounts) {
             return Ok(());
         }
-        self.line(&Line::Account(account.into()))
+        self.row(&Line::Account(account.into()))
     }
 
     /// The account as it is by now, if it still is.
@@ -154,14 +158,19 @@ impl Dump<'_> {
         if !self.filter.has(DumpKind::Keys) || !self.accounts.contains(&row.key.account_id) {
             return Ok(());
         }
-        self.line(&Line::Key(row.into()))
+        self.row(&Line::Key(row.into()))
     }
 
     fn counter(&mut self, counter: &Counter) -> Result<(), DumpError> {
         if !self.filter.has(DumpKind::Counters) || !self.accounts.contains(&counter.account_id) {
             return Ok(());
         }
-        self.line(&Line::Counter(counter.into()))
+        self.row(&Line::Counter(counter.into()))
+    }
+
+    fn row(&mut self, line: &Line) -> Result<(), DumpError> {
+        self.rows = self.rows.saturating_add(1);
+        self.line(line)
     }
 
     fn line(&mut self, line: &Line) -> Result<(), DumpError> {

@@ -4,8 +4,8 @@ use std::io::{self, BufRead, Read};
 
 use serde::Serialize;
 
-use super::lines::{Line, VERSION};
-use crate::store::{Author, RestoreError, Store};
+use super::lines::{EndLine, Line, VERSION};
+use crate::store::{Author, Restore, RestoreError, Store};
 
 /// Longest line that a restore reads: far above any that a dump writes.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -54,32 +54,82 @@ pub fn restore(store: &Store, mut dump: impl BufRead, by: &Author) -> Result<Res
     let restore = store.start_restore()?;
     let mut restored = Restored::default();
     let mut number: u64 = 1;
-    while let Some(text) = next_line(&mut dump)? {
+    loop {
         number = number.saturating_add(1);
         let refused = |reason: String| RestoreFailure::Line { number, reason };
+        let text = next_line(&mut dump)?.ok_or_else(|| refused("the dump ends without its end line".to_owned()))?;
         let line = Line::parse(&text).map_err(refused)?;
-        let rows = match &line {
-            Line::Header(_) => return Err(refused("a second header".to_owned())),
-            Line::Plan(_) => &mut restored.plans,
-            Line::Account(_) => &mut restored.accounts,
-            Line::Key(_) => &mut restored.keys,
-            Line::Counter(_) => &mut restored.counters,
-        };
-        *rows = rows.saturating_add(1);
-        let put = match line {
-            Line::Header(_) => Ok(()),
-            Line::Plan(line) => restore.put_plan(&line.check().map_err(refused)?),
-            Line::Account(line) => restore.put_account(&line.check().map_err(refused)?),
-            Line::Key(line) => restore.put_key(&line.check().map_err(refused)?),
-            Line::Counter(line) => restore.put_counter(&line.check().map_err(refused)?),
-        };
-        put.map_err(|error| match error {
-            RestoreError::Twice(_) | RestoreError::Missing(_) | RestoreError::KeysFull(_) => refused(error.to_string()),
-            RestoreError::NotEmpty | RestoreError::Store(_) => RestoreFailure::Store(error),
+        if let Line::End(end) = line {
+            check_end(&end, &restored, &mut dump).map_err(refused)?;
+            restore.finish(by)?;
+            return Ok(restored);
+        }
+        put(&restore, &line, &mut restored).map_err(|error| match error {
+            RowError::Refused(reason) => refused(reason),
+            RowError::Store(error) => RestoreFailure::Store(error),
         })?;
     }
-    restore.finish(by)?;
-    Ok(restored)
+}
+
+/// Why a row was not put into the store.
+enum RowError {
+    Refused(String),
+    Store(RestoreError),
+}
+
+impl From<String> for RowError {
+    fn from(reason: String) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl From<RestoreError> for RowError {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Twice(_) | RestoreError::Missing(_) | RestoreError::KeysFull(_) => {
+                Self::Refused(error.to_string())
+            }
+            RestoreError::NotEmpty | RestoreError::Store(_) => Self::Store(error),
+        }
+    }
+}
+
+fn put(restore: &Restore<'_>, line: &Line, restored: &mut Restored) -> Result<(), RowError> {
+    let rows = match line {
+        Line::Header(_) => return Err("a second header".to_owned().into()),
+        Line::End(_) => return Ok(()),
+        Line::Plan(line) => {
+            restore.put_plan(&line.check()?)?;
+            &mut restored.plans
+        }
+        Line::Account(line) => {
+            restore.put_account(&line.check()?)?;
+            &mut restored.accounts
+        }
+        Line::Key(line) => {
+            restore.put_key(&line.check()?)?;
+            &mut restored.keys
+        }
+        Line::Counter(line) => {
+            restore.put_counter(&line.check()?)?;
+            &mut restored.counters
+        }
+    };
+    *rows = rows.saturating_add(1);
+    Ok(())
+}
+
+/// The end line shows that nothing was cut off; it counts the rows and nothing follows it.
+fn check_end(end: &EndLine, restored: &Restored, dump: &mut impl BufRead) -> Result<(), String> {
+    let kinds = [restored.plans, restored.accounts, restored.keys, restored.counters];
+    let rows = kinds.into_iter().fold(0, u64::saturating_add);
+    if end.rows != rows {
+        return Err(format!("the dump says that it has {} rows, and has {rows}", end.rows));
+    }
+    match next_line(dump) {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) | Err(_) => Err("something follows the end line".to_owned()),
+    }
 }
 
 fn check_header(dump: &mut impl BufRead) -> Result<(), RestoreFailure> {
@@ -89,7 +139,7 @@ fn check_header(dump: &mut impl BufRead) -> Result<(), RestoreFailure> {
         Ok(Line::Header(header)) => {
             Err(RestoreFailure::Header(format!("its format is {:?}, version {}", header.format, header.version)))
         }
-        Ok(Line::Plan(_) | Line::Account(_) | Line::Key(_) | Line::Counter(_)) => {
+        Ok(Line::Plan(_) | Line::Account(_) | Line::Key(_) | Line::Counter(_) | Line::End(_)) => {
             Err(RestoreFailure::Header("its first line is not a header".to_owned()))
         }
         Err(reason) => Err(RestoreFailure::Header(reason)),

@@ -97,6 +97,7 @@ fn a_dump_is_a_header_and_a_line_for_each_record() {
     {"kind":"account","id":"<id>","name":"Acme","email":null,"plan":"growth","custom_limit":null,"trial":null,"suspended":false,"created_at":"2024-01-15T14:30:00Z","updated_at":"2024-01-15T14:30:00Z"}
     {"kind":"key","id":"<id>","account_id":"<id>","sha256":"<hash>","name":"test","display":"<display>","scope":"read_write","created_at":"2024-01-15T14:30:00Z","expires_at":null,"revoked_at":null,"last_used_at":"2024-01-15T14:30:00Z"}
     {"kind":"counter","account_id":"<id>","hour":"2024-01-15T14:00:00Z","used":1}
+    {"kind":"end","rows":7}
     "#);
 }
 
@@ -104,7 +105,7 @@ fn a_dump_is_a_header_and_a_line_for_each_record() {
 fn a_dump_of_a_new_store_holds_the_first_plans() {
     let server = Server::start();
 
-    assert_eq!(kinds(&dump(&server)), "header plan plan plan plan");
+    assert_eq!(kinds(&dump(&server)), "header plan plan plan plan end");
 }
 
 #[test]
@@ -124,10 +125,10 @@ fn a_dump_of_some_kinds_holds_these_in_the_usual_order() {
 
     let of = |query: &str| kinds(&call(&server, "GET", &format!("/dump?{query}")).body);
 
-    assert_eq!(of("only=plans"), "header plan plan plan plan");
-    assert_eq!(of("only=counters,accounts"), "header account counter");
-    assert_eq!(of("only=keys,keys"), "header key");
-    assert_eq!(of("only=counters"), "header counter");
+    assert_eq!(of("only=plans"), "header plan plan plan plan end");
+    assert_eq!(of("only=counters,accounts"), "header account counter end");
+    assert_eq!(of("only=keys,keys"), "header key end");
+    assert_eq!(of("only=counters"), "header counter end");
 }
 
 #[test]
@@ -142,9 +143,12 @@ fn a_dump_of_an_account_holds_its_plans_keys_and_counters_only() {
 
     let answer = call(&server, "GET", &format!("/dump?account={}", account.id)).body;
 
-    assert_eq!(kinds(&answer), "header plan plan account key key counter");
+    assert_eq!(kinds(&answer), "header plan plan account key key counter end");
     assert!(!answer.contains(&other.id));
-    assert_eq!(kinds(&call(&server, "GET", &format!("/dump?only=keys&account={}", account.id)).body), "header key key");
+    assert_eq!(
+        kinds(&call(&server, "GET", &format!("/dump?only=keys&account={}", account.id)).body),
+        "header key key end"
+    );
     assert_eq!(restore(&Server::start(), &answer).status, 201);
 }
 

@@ -20,9 +20,10 @@ fn line(nth: usize) -> &'static str {
     GOLDEN.lines().nth(nth - 1).unwrap()
 }
 
-/// [`GOLDEN`] with one more line at its end.
+/// [`GOLDEN`] with one more line after its rows.
 fn and(line: &str) -> String {
-    format!("{GOLDEN}{line}\n")
+    let (rows, end) = GOLDEN.trim_end().rsplit_once('\n').unwrap();
+    format!("{rows}\n{line}\n{end}\n")
 }
 
 /// What is said of each dump, one after another into the same store, which must stay as it was.
@@ -95,6 +96,10 @@ fn a_line_that_does_not_read_is_refused_by_its_number() {
         ("a text for a number", with("\"used\":41", "\"used\":\"41\"")),
         ("a line of 100 kB", and(&format!(r#"{{"kind":"plan","id":"{}"}}"#, "x".repeat(100_000)))),
         ("cut off in the middle of a line", GOLDEN[..GOLDEN.len() - 20].to_owned()),
+        ("cut off between two lines", GOLDEN.lines().take(12).map(|line| format!("{line}\n")).collect()),
+        ("without its end line", with(line(20), "").trim_end().to_owned() + "\n"),
+        ("a row too few", with(&format!("{}\n", line(19)), "")),
+        ("a row after the end", format!("{GOLDEN}{}\n", line(19))),
         ("cut off after half a line", GOLDEN[..GOLDEN.find("\"leaked\"").unwrap()].to_owned()),
     ]);
 
@@ -105,7 +110,7 @@ fn a_line_that_does_not_read_is_refused_by_its_number() {
     two objects on a line: 422 line 20: trailing characters at column 112
     an array: 422 line 20: must be a JSON object
     a number: 422 line 20: must be a JSON object
-    an unknown kind: 422 line 20: unknown variant `webhook`, expected one of `header`, `plan`, `account`, `key`, `counter` at column 17
+    an unknown kind: 422 line 20: unknown variant `webhook`, expected one of `header`, `plan`, `account`, `key`, `counter`, `end` at column 17
     no kind: 422 line 20: missing field `kind` at column 10
     a second header: 422 line 20: a second header
     an unknown field: 422 line 7: unknown field `vip`, expected one of `id`, `name`, `email`, `plan`, `custom_limit`, `trial`, `suspended`, `created_at`, `updated_at`
@@ -114,7 +119,11 @@ fn a_line_that_does_not_read_is_refused_by_its_number() {
     a null that may not be: 422 line 7: invalid type: null, expected a boolean
     a text for a number: 422 line 18: invalid type: string "41", expected u32
     a line of 100 kB: 422 line 20: EOF while parsing a string at column 65536
-    cut off in the middle of a line: 422 line 19: EOF while parsing a string at column 90
+    cut off in the middle of a line: 422 line 20: EOF while parsing a string at column 5
+    cut off between two lines: 422 line 13: the dump ends without its end line
+    without its end line: 422 line 20: the dump ends without its end line
+    a row too few: 422 line 19: the dump says that it has 18 rows, and has 17
+    a row after the end: 422 line 20: something follows the end line
     cut off after half a line: 422 line 12: EOF while parsing a value at column 193
     "#);
 }
@@ -175,12 +184,8 @@ fn a_line_that_contradicts_an_earlier_one_is_refused() {
         let start = key.find("\"sha256\":\"").unwrap() + "\"sha256\":\"".len();
         format!("{}{hash:064}{}", &key[..start], &key[start + 64..])
     };
-    let mut full = GOLDEN.to_owned();
-    for n in 0..100 {
-        let key = line(15).replace("8000-000000000005", &format!("8000-0000000001{n:02}"));
-        full.push_str(&with_hash(&key, n));
-        full.push('\n');
-    }
+    let key = |n: u32| with_hash(&line(15).replace("8000-000000000005", &format!("8000-0000000001{n:02}")), n);
+    let full = (0..100).map(key).collect::<Vec<_>>().join("\n");
     let said = said_of(&[
         ("a plan twice", and(line(2))),
         ("an account twice", and(line(7))),
@@ -196,7 +201,7 @@ fn a_line_that_contradicts_an_earlier_one_is_refused() {
             "a counter of an account that is not there",
             with("\"counter\",\"account_id\":\"018d0d80", "\"counter\",\"account_id\":\"018d0d8f"),
         ),
-        ("101 keys of an account", full),
+        ("101 keys of an account", and(&full)),
     ]);
 
     insta::assert_snapshot!(said, @"
@@ -225,7 +230,7 @@ fn what_is_not_utf_8_is_refused() {
     let answer = send(&server, "POST", "/restore", &bytes);
 
     insta::assert_snapshot!(answer.detail(), @"line 7: invalid unicode code point at column 71");
-    assert_eq!(rows(&dump(&server)).lines().count(), 4);
+    assert_eq!(rows(&dump(&server)).lines().count(), 5);
 }
 
 #[test]
