@@ -160,6 +160,10 @@ struct CounterLine {
 /// # Errors
 /// When the store or the output fails, or the account of the filter does not exist.
 pub fn write(store: &Store, filter: &DumpFilter, now: Timestamp, out: &mut dyn Write) -> Result<(), DumpError> {
+    if let Some(id) = filter.account {
+        // Before the header, so that nothing goes out where there is nothing to dump.
+        found(store.get_account(id))?;
+    }
     let header = HeaderLine { format: FORMAT.to_owned(), version: VERSION, created_at: now.to_string() };
     let mut dump = Dump { out, filter, plans: HashSet::new(), accounts: HashSet::new() };
     dump.line(&Line::Header(header))?;

@@ -5,6 +5,8 @@
 mod admin;
 mod check;
 mod cli;
+mod cli_dump;
+mod cli_serve;
 mod crash;
 mod dumps;
 mod guarded_open;
@@ -13,6 +15,7 @@ mod head;
 mod jwt;
 mod limits;
 mod model;
+mod process;
 mod public;
 mod readme;
 mod simulation;
