@@ -1,6 +1,7 @@
 //! The embedded store: sled behind methods that take and return domain values, never closures.
 //!
 //! - `open`: the guard around opening and closing; what makes a directory ours.
+//! - `marker`: what the directory says of its database, and the lock on both.
 //! - `directory`: plans, accounts and keys, written under one lock, read from memory by the gate.
 //! - `counters`: units used; `take` decides and counts in one compare-and-swap.
 //! - `audit`: one line per administrative write, in the same transaction as the write.
@@ -16,6 +17,7 @@ mod codec;
 mod committer;
 mod counters;
 mod directory;
+mod marker;
 mod memory;
 mod open;
 mod records;
@@ -129,6 +131,8 @@ pub struct Store {
     committer: Committer,
     generation: u64,
     flush_within: Duration,
+    /// Last, so that it drops last.
+    seal: marker::Seal,
 }
 
 /// The trees that one transaction may touch, besides counters and meta.

@@ -1,44 +1,45 @@
 //! The guard around opening and closing.
 //!
 //! sled opens a truncated or emptied file as an empty database without an error, and may panic on
-//! a damaged one. So a data directory says of itself, outside of sled, that it is ours and how often
-//! it was opened (`klinky.json`), and the database says the same of itself in its `meta` tree. A
-//! directory that contradicts itself is refused and left as it is.
+//! a damaged one. So a data directory says of itself, outside of sled, that it is ours, how often it
+//! was opened, and what its files held when it was closed (`marker`); the database says the same of
+//! itself in its `meta` tree. A directory that contradicts itself is refused, and, if its marker
+//! shows the contradiction, before sled has touched it.
 //!
 //! ```text
-//! <data-dir>/klinky.json   format, version, generation; written beside, synced, renamed
+//! <data-dir>/klinky.json   the marker; written beside, synced, renamed
 //! <data-dir>/store/        sled's files
 //! <data-dir>/…             secrets and the admin address, see `secrets.rs`
 //! ```
+//!
+//! What is not noticed: damage after a crash, in what was written since the last opening. sled takes
+//! it for the torn end that a crash leaves, and opens as the store was before it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use super::committer::Committer;
 use super::counters::Counters;
+use super::marker::{ENGINE_DIR, Lock, MARKER_FILE, MARKER_FILE_NEW, Marker, STORE_VERSION, Seal};
 use super::memory::Memory;
 use super::records::{self, Phase, StateV1};
 use super::{Store, StoreError, StoreOptions, Trees, codec, damaged, engine};
 use crate::domain::plan::Plan;
 
-/// The layout of trees and keys that this program writes. Records have versions of their own.
-const STORE_VERSION: u32 = 1;
-const FORMAT: &str = "klinky-store";
-const MARKER_FILE: &str = "klinky.json";
-const ENGINE_DIR: &str = "store";
 /// Where the store's own state is kept.
 pub(super) const STATE_KEY: &str = "state";
-/// What we put into a data directory; anything else in one without a marker makes it foreign.
-const OWN_FILES: [&str; 5] = [ENGINE_DIR, MARKER_FILE, "admin-token", "jwt-secret", "admin-address"];
+/// What may stand in a data directory without a marker: secrets that an operator has put there, and
+/// what an interrupted first start leaves. A database is never there without the marker, so that no
+/// other program's is opened: sled would write to it.
+const EARLY_FILES: [&str; 4] = [MARKER_FILE_NEW, "admin-token", "jwt-secret", "admin-address"];
 /// sled's page cache. A bound on memory that sled keeps loosely; the gate's working set fits.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Why a store does not open. Each says what to do; none changed anything in the directory.
+/// Why a store does not open. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory cannot be made, read or written.
@@ -78,7 +79,7 @@ pub enum OpenError {
     },
     /// It is not as it was left.
     #[error(
-        "the store in {dir} is damaged: {reason}; nothing was changed. Move {dir} away and run `klinky restore BACKUP --data-dir {dir}` with your newest dump"
+        "the store in {dir} is damaged: {reason}. Move {dir} away and run `klinky restore BACKUP --data-dir {dir}` with your newest dump"
     )]
     Damaged {
         /// The data directory.
@@ -94,13 +95,6 @@ pub enum OpenError {
     },
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Marker {
-    format: String,
-    version: u32,
-    generation: u64,
-}
-
 impl Store {
     /// Opens the store in `options.dir`, making it with `first_plans` if there is none.
     ///
@@ -108,10 +102,10 @@ impl Store {
     /// When the directory is unusable, foreign, in use, of a later version, or damaged.
     pub fn open(options: &StoreOptions, first_plans: &[Plan]) -> Result<Self, OpenError> {
         let dir = options.dir.as_path();
-        let marker = prepare(dir)?;
+        let (lock, marker) = prepare(dir)?;
         let (db, file) = open_engine(dir)?;
         let trees = open_trees(&db).map_err(|error| damage(dir, &error))?;
-        let state = check_state(dir, &db, &trees, marker.as_ref())?;
+        let state = check_state(dir, &trees, &marker)?;
         let opened = state.map_or(1, |state| state.generation.saturating_add(1));
         if state.is_none() {
             write_first_plans(&trees, first_plans).map_err(|error| damage(dir, &error))?;
@@ -133,9 +127,12 @@ impl Store {
             memory,
             trees,
             db,
+            seal: Seal::new(dir, opened, lock),
         };
         store.write_phase(Phase::Open).map_err(|error| damage(dir, &error))?;
-        write_marker(dir, opened).map_err(unusable)?;
+        // The files that sled has just made are durable once their directory is.
+        File::open(dir.join(ENGINE_DIR)).and_then(|engine| engine.sync_all()).map_err(unusable)?;
+        Marker::open(opened).write(dir).map_err(unusable)?;
         Ok(store)
     }
 
@@ -154,7 +151,7 @@ impl Store {
         self.write_last_used()?;
         self.write_phase(Phase::Closed)?;
         self.committer.stop();
-        Ok(())
+        self.seal.close().map_err(|error| StoreError::Commit { reason: error.to_string() })
     }
 
     /// The data directory.
@@ -186,27 +183,25 @@ impl Store {
     }
 }
 
-/// Makes the directory if need be and reads its marker, without touching what is in it.
-fn prepare(dir: &Path) -> Result<Option<Marker>, OpenError> {
+/// Makes the directory if need be, locks it, and holds its files against its marker. Nothing that
+/// it refuses is changed.
+fn prepare(dir: &Path) -> Result<(Lock, Marker), OpenError> {
     let unusable = |source| OpenError::Unusable { dir: dir.to_owned(), source };
     make_private_dir(dir).map_err(unusable)?;
+    let lock = Lock::take(dir)?;
     // A temporary file shows that the directory can be written before sled tries, and goes at once.
     tempfile::tempfile_in(dir).map_err(unusable)?;
-    let marker = match fs::read(dir.join(MARKER_FILE)) {
-        Ok(bytes) => Some(parse_marker(dir, &bytes)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(unusable(error)),
+    let Some(mut marker) = Marker::find(dir)? else {
+        refuse_foreign(dir)?;
+        let first = Marker::open(0);
+        first.write(dir).map_err(unusable)?;
+        return Ok((lock, first));
     };
-    match &marker {
-        Some(_) if !dir.join(ENGINE_DIR).join("db").is_file() => {
-            Err(damage(dir, &format!("its database file {ENGINE_DIR}/db is missing")))
-        }
-        Some(_) => Ok(marker),
-        None => {
-            refuse_foreign(dir)?;
-            Ok(None)
-        }
+    if marker.generation > 0 && !dir.join(ENGINE_DIR).join("db").is_file() {
+        return Err(damage(dir, &format!("its database file {ENGINE_DIR}/db is missing; nothing was changed")));
     }
+    marker.unseal(dir)?;
+    Ok((lock, marker))
 }
 
 #[cfg(unix)]
@@ -215,26 +210,14 @@ fn make_private_dir(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-fn parse_marker(dir: &Path, bytes: &[u8]) -> Result<Marker, OpenError> {
-    let marker: Marker = serde_json::from_slice(bytes)
-        .map_err(|error| damage(dir, &format!("its {MARKER_FILE} does not read: {error}")))?;
-    if marker.format != FORMAT {
-        let found = format!("a {MARKER_FILE} of format {:?}", marker.format);
-        return Err(OpenError::Foreign { dir: dir.to_owned(), found });
-    }
-    if marker.version > STORE_VERSION {
-        return Err(OpenError::Newer { dir: dir.to_owned(), version: marker.version });
-    }
-    Ok(marker)
-}
-
-/// Refuses a directory without a marker that holds anything but what an interrupted first start leaves.
+/// Refuses a directory without a marker that holds anything of another's.
 fn refuse_foreign(dir: &Path) -> Result<(), OpenError> {
     let unusable = |source| OpenError::Unusable { dir: dir.to_owned(), source };
     for entry in fs::read_dir(dir).map_err(unusable)? {
         let name = entry.map_err(unusable)?.file_name();
-        if !OWN_FILES.iter().any(|own| name.to_str() == Some(own)) {
-            return Err(OpenError::Foreign { dir: dir.to_owned(), found: name.to_string_lossy().into_owned() });
+        if !EARLY_FILES.iter().any(|early| name.to_str() == Some(early)) {
+            let found = format!("{} without a {MARKER_FILE}", name.to_string_lossy());
+            return Err(OpenError::Foreign { dir: dir.to_owned(), found });
         }
     }
     Ok(())
@@ -275,33 +258,28 @@ fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
 }
 
 /// Holds what the database says of itself against what the directory says of it. `None`: a new store.
-fn check_state(
-    dir: &Path,
-    db: &sled::Db,
-    trees: &Trees,
-    marker: Option<&Marker>,
-) -> Result<Option<StateV1>, OpenError> {
+fn check_state(dir: &Path, trees: &Trees, marker: &Marker) -> Result<Option<StateV1>, OpenError> {
     let stored = trees.meta.get(STATE_KEY).map_err(|error| damage(dir, &error))?;
     let Some(bytes) = stored else {
-        return match marker {
-            Some(marker) => Err(damage(
-                dir,
-                &format!("its database is empty, although it has been opened {} times", marker.generation),
-            )),
-            None if trees.accounts.is_empty() && db.is_empty() => Ok(None),
-            None => Err(OpenError::Foreign { dir: dir.to_owned(), found: format!("a database in {ENGINE_DIR}") }),
+        return match marker.generation {
+            0 => Ok(None),
+            times => Err(damage(dir, &format!("its database is empty, although it has been opened {times} times"))),
         };
     };
     let state = records::state_from_bytes(&bytes)
         .map_err(damaged("meta", STATE_KEY.as_bytes()))
         .map_err(|error| damage(dir, &error))?;
-    match (state.phase, marker) {
-        (Phase::Restoring, _) => Err(OpenError::HalfRestored { dir: dir.to_owned() }),
-        (Phase::Open | Phase::Closed, Some(marker)) if state.generation < marker.generation => Err(damage(
-            dir,
-            &format!("its database is older than the directory: opening {} of {}", state.generation, marker.generation),
-        )),
-        (Phase::Open | Phase::Closed, _) => Ok(Some(state)),
+    if state.generation < marker.generation {
+        let (found, last) = (state.generation, marker.generation);
+        return Err(damage(dir, &format!("its database is older than the directory: opening {found} of {last}")));
+    }
+    // Closing is the last thing that is written: what is lost from the end of the log begins with it.
+    if marker.closed && state.generation == marker.generation && state.phase != Phase::Closed {
+        return Err(damage(dir, &"it was closed, and its database has lost what was written last"));
+    }
+    match state.phase {
+        Phase::Restoring => Err(OpenError::HalfRestored { dir: dir.to_owned() }),
+        Phase::Open | Phase::Closed => Ok(Some(state)),
     }
 }
 
@@ -358,17 +336,6 @@ fn load(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn write_marker(dir: &Path, generation: u64) -> io::Result<()> {
-    let marker = Marker { format: FORMAT.to_owned(), version: STORE_VERSION, generation };
-    let mut file = tempfile::NamedTempFile::new_in(dir.join(ENGINE_DIR))?;
-    file.write_all(&serde_json::to_vec(&marker)?)?;
-    file.as_file().sync_all()?;
-    file.persist(dir.join(MARKER_FILE)).map_err(|error| error.error)?;
-    // The rename, and the files that sled has just made, are durable once their directories are.
-    File::open(dir.join(ENGINE_DIR))?.sync_all()?;
-    File::open(dir)?.sync_all()
-}
-
-fn damage(dir: &Path, reason: &dyn std::fmt::Display) -> OpenError {
+pub(super) fn damage(dir: &Path, reason: &dyn std::fmt::Display) -> OpenError {
     OpenError::Damaged { dir: dir.to_owned(), reason: reason.to_string() }
 }
