@@ -223,9 +223,28 @@ fn refuse_foreign(dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Removes a snapshot of the engine's that was not written to its end. sled 0.34 writes one at each
+/// opening, beside the last one, and renames it; but if it is killed before the rename, the next
+/// opening takes the unfinished one for the newest, and refuses the store as corrupt.
+fn remove_unfinished_snapshots(engine: &Path) -> io::Result<()> {
+    if !engine.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(engine)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Opens sled, and its file once more for `sync_data`.
 fn open_engine(dir: &Path) -> Result<(sled::Db, File), OpenError> {
     let path = dir.join(ENGINE_DIR);
+    remove_unfinished_snapshots(&path).map_err(|source| OpenError::Unusable { dir: dir.to_owned(), source })?;
     let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     // sled panics on some damaged files; nothing that it leaves behind is used after that.
     let db = match catch_unwind(AssertUnwindSafe(|| config.open())) {

@@ -243,6 +243,17 @@ fn a_damaged_snapshot_file_of_the_engine_is_refused() {
     assert_eq!(removed.refused(), DB_CHANGED.replace(DB, &snapshot));
 }
 
+/// sled 0.34 takes it for the newest snapshot and would refuse the whole store.
+#[test]
+fn a_snapshot_file_that_the_engine_did_not_finish_is_no_damage() {
+    let (dir, rows) = Dir::crashed();
+    fs::write(dir.path.join("store/snap.0000000000FFFFFF.generating"), "half").unwrap();
+
+    let store = open(&dir.path).unwrap();
+
+    assert_eq!(all_rows(&store), rows);
+}
+
 #[test]
 fn an_older_copy_of_the_database_is_refused() {
     let (dir, _rows) = Dir::closed();

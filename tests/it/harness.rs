@@ -255,6 +255,12 @@ impl Exchange {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {self}"))
     }
 
+    /// The same, or nothing if the connection breaks before an answer has begun.
+    pub(crate) fn try_read(shown: &str, stream: &mut TcpStream) -> Option<Self> {
+        stream.peek(&mut [0]).ok().filter(|bytes| *bytes > 0)?;
+        Some(Self::read(shown, stream))
+    }
+
     /// The `detail` of an error.
     pub(crate) fn detail(&self) -> String {
         self.json()["detail"].as_str().unwrap_or_else(|| panic!("no detail in {self}")).to_owned()
