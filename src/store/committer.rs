@@ -16,6 +16,10 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::StoreError;
+use crate::clock::Stopwatch;
+
+/// After any instant.
+const NEVER: u64 = u64::MAX;
 
 /// Syncs the store's file on a thread of its own.
 pub(super) struct Committer {
@@ -28,6 +32,13 @@ struct Shared {
     wake: Condvar,
     /// Something was written that no commit has covered yet.
     dirty: AtomicBool,
+    /// When the first of it was written, by `clock`.
+    dirty_since_us: AtomicU64,
+    /// When the first of what the running commit covers was written; [`NEVER`] if there is none.
+    in_flight_since_us: AtomicU64,
+    /// How old it may get.
+    within_us: u64,
+    clock: Stopwatch,
     commits: AtomicU64,
     failures: AtomicU64,
 }
@@ -78,6 +89,10 @@ impl Committer {
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
             dirty: AtomicBool::new(false),
+            dirty_since_us: AtomicU64::new(NEVER),
+            in_flight_since_us: AtomicU64::new(NEVER),
+            within_us: u64::try_from(within.as_micros()).unwrap_or(u64::MAX),
+            clock: Stopwatch::start(),
             commits: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         });
@@ -92,8 +107,19 @@ impl Committer {
     pub(super) fn mark_dirty(&self) {
         // Read first: under load the flag is set already, and a read leaves the cache line shared.
         if !self.shared.dirty.load(Ordering::SeqCst) {
+            self.shared.dirty_since_us.store(self.shared.clock.elapsed_us(), Ordering::SeqCst);
             self.shared.dirty.store(true, Ordering::SeqCst);
         }
+    }
+
+    /// Whether something should be on disk by now and is not: the disk is slow, or refuses. Who is
+    /// not answered before the next commit then keeps what a crash forgets within one interval.
+    pub(super) fn is_overdue(&self) -> bool {
+        let shared = &self.shared;
+        let dirty = shared.dirty.load(Ordering::SeqCst);
+        let dirty_since_us = if dirty { shared.dirty_since_us.load(Ordering::SeqCst) } else { NEVER };
+        let oldest_us = dirty_since_us.min(shared.in_flight_since_us.load(Ordering::SeqCst));
+        oldest_us != NEVER && shared.clock.elapsed_us().saturating_sub(oldest_us) >= shared.within_us
     }
 
     /// Asks for a commit of all that was written before this call.
@@ -131,6 +157,9 @@ impl Shared {
     fn run(&self, db: &sled::Db, file: &File, interval: Duration) {
         loop {
             let (waiters, stopping) = self.next_round(interval);
+            let dirty = self.dirty.load(Ordering::SeqCst);
+            let since_us = if dirty { self.dirty_since_us.load(Ordering::SeqCst) } else { NEVER };
+            self.in_flight_since_us.store(since_us, Ordering::SeqCst);
             // Cleared before the flush: what is written during it makes the flag true again.
             self.dirty.store(false, Ordering::SeqCst);
             let result = commit(db, file);
@@ -165,9 +194,11 @@ impl Shared {
         self.commits.fetch_add(1, Ordering::Relaxed);
         if let Err(reason) = result {
             self.failures.fetch_add(1, Ordering::Relaxed);
+            self.dirty_since_us.fetch_min(self.in_flight_since_us.load(Ordering::SeqCst), Ordering::SeqCst);
             self.dirty.store(true, Ordering::SeqCst);
             tracing::error!(reason, "could not commit: what was written since the last commit is not on disk");
         }
+        self.in_flight_since_us.store(NEVER, Ordering::SeqCst);
     }
 }
 

@@ -124,7 +124,7 @@ impl Marker {
 /// The lock on a data directory, held for as long as its store is open.
 pub(super) struct Lock {
     /// None where directories cannot be locked.
-    _file: Option<File>,
+    file: Option<File>,
 }
 
 impl Lock {
@@ -132,13 +132,23 @@ impl Lock {
     pub(super) fn take(dir: &Path) -> Result<Self, OpenError> {
         let file = File::open(dir).map_err(|source| OpenError::Unusable { dir: dir.to_owned(), source })?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: Some(file) }),
+            Ok(()) => Ok(Self { file: Some(file) }),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: dir.to_owned() }),
             // Some network file systems do not lock directories; sled's lock on its file is left.
             Err(TryLockError::Error(error)) => {
                 tracing::debug!(error = &error as &dyn Error, "the data directory cannot be locked");
-                Ok(Self { _file: None })
+                Ok(Self { file: None })
             }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Said and not left to the closing of the file: a child process that was forked meanwhile has
+        // a copy of that, and would hold the lock until it starts its program.
+        if let Some(Err(error)) = self.file.as_ref().map(File::unlock) {
+            tracing::debug!(error = &error as &dyn Error, "the lock on the data directory goes with its file");
         }
     }
 }

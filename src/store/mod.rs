@@ -114,7 +114,7 @@ fn hex(bytes: &[u8]) -> String {
 pub struct StoreOptions {
     /// The data directory; made if it is absent.
     pub dir: PathBuf,
-    /// Counted units are on disk within this time; zero: before [`Store::commit`]'s caller answers.
+    /// Counted units are on disk within this time; zero: before whoever is counted is answered.
     pub flush_within: Duration,
 }
 
@@ -195,9 +195,10 @@ impl Store {
         Ok(())
     }
 
-    /// The commit that a counted request must wait for, if this store is durable before the answer.
-    pub fn commit_if_strict(&self) -> Option<Commit> {
-        self.flush_within.is_zero().then(|| self.committer.commit())
+    /// The commit that a counted request must wait for: in a store that is durable before the
+    /// answer; and in any other one while what was counted earlier is later on disk than promised.
+    pub fn commit_if_due(&self) -> Option<Commit> {
+        (self.flush_within.is_zero() || self.committer.is_overdue()).then(|| self.committer.commit())
     }
 
     /// Units that an account used in a window.

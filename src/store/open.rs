@@ -19,6 +19,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -38,6 +39,11 @@ pub(super) const STATE_KEY: &str = "state";
 const EARLY_FILES: [&str; 4] = [MARKER_FILE_NEW, "admin-token", "jwt-secret", "admin-address"];
 /// sled's page cache. A bound on memory that sled keeps loosely; the gate's working set fits.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How often sled's lock is tried. The directory's lock is ours by then, so sled's is held, if at
+/// all, by a child process that this one has just forked, until it lets go of what it inherited.
+const ENGINE_LOCK_TRIES_MAX: u32 = 200;
+const ENGINE_LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a store does not open. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -246,15 +252,22 @@ fn open_engine(dir: &Path) -> Result<(sled::Db, File), OpenError> {
     let path = dir.join(ENGINE_DIR);
     remove_unfinished_snapshots(&path).map_err(|source| OpenError::Unusable { dir: dir.to_owned(), source })?;
     let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    // sled panics on some damaged files; nothing that it leaves behind is used after that.
-    let db = match catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(Ok(db)) => db,
-        Ok(Err(sled::Error::Io(error))) if error.to_string().contains("could not acquire lock") => {
-            return Err(OpenError::InUse { dir: dir.to_owned() });
+    let mut tries: u32 = 0;
+    let db = loop {
+        tries = tries.saturating_add(1);
+        // sled panics on some damaged files; nothing that it leaves behind is used after that.
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(db)) => break db,
+            Ok(Err(sled::Error::Io(error))) if error.to_string().contains("could not acquire lock") => {
+                if tries == ENGINE_LOCK_TRIES_MAX {
+                    return Err(OpenError::InUse { dir: dir.to_owned() });
+                }
+                std::thread::park_timeout(ENGINE_LOCK_PAUSE);
+            }
+            Ok(Err(sled::Error::Io(source))) => return Err(OpenError::Unusable { dir: dir.to_owned(), source }),
+            Ok(Err(error)) => return Err(damage(dir, &error)),
+            Err(_panic) => return Err(damage(dir, &"the database engine gave up reading it")),
         }
-        Ok(Err(sled::Error::Io(source))) => return Err(OpenError::Unusable { dir: dir.to_owned(), source }),
-        Ok(Err(error)) => return Err(damage(dir, &error)),
-        Err(_panic) => return Err(damage(dir, &"the database engine gave up reading it")),
     };
     let file = OpenOptions::new().read(true).write(true).open(path.join("db"));
     let file = file.map_err(|source| OpenError::Unusable { dir: dir.to_owned(), source })?;
