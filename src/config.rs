@@ -5,15 +5,20 @@
 
 #![expect(clippy::doc_markdown, reason = "the docs of flags are their help texts, where backticks are noise")]
 
+mod parse;
+
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use self::parse::{
+    cores, parse_address, parse_bounded, parse_choice, parse_network, parse_origin, parse_ttl, parse_workers,
+    read_issuer,
+};
 use crate::domain::id::AccountId;
 use crate::domain::key::KeyFormat;
 use crate::secrets::{ADMIN_TOKEN_BYTES_MIN, JWT_SECRET_BYTES_MIN, Secret};
@@ -21,8 +26,6 @@ use crate::tokens::{Issuer, Ttl};
 
 /// Longest flush interval: what a crash may forget should stay in the range of seconds.
 const FLUSH_MS_MAX: u64 = 60_000;
-/// Most workers of the public listener: far above the cores of a small VM.
-const WORKERS_MAX: usize = 256;
 
 /// API keys, plans and exact hourly rate limits for an HTTP API, in one binary.
 #[derive(Debug, Parser)]
@@ -92,16 +95,18 @@ pub struct ServeArgs {
     #[arg(long, env = "KLINKY_JWT_PUBLIC_KEY", value_name = "FILE")]
     pub jwt_public_key: Option<PathBuf>,
     /// The `aud` that tokens of the outside issuer must carry
-    #[arg(long, env = "KLINKY_JWT_AUDIENCE", value_name = "TEXT", requires = "jwt_public_key")]
+    #[arg(long, env = "KLINKY_JWT_AUDIENCE", value_name = "TEXT")]
     pub jwt_audience: Option<String>,
-    /// How log lines look
+    /// How log lines look: text, for people, or json, one object a line
     #[arg(long, env = "KLINKY_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
+    pub log_format: String,
     /// What is logged: error, warn, info, debug or off, or a tracing filter
     #[arg(long, env = "KLINKY_LOG", value_name = "LEVEL", default_value = "info")]
     pub log: String,
     /// Run on a throw-away database with one account per plan, and print keys and curl lines
-    #[arg(long, env = "KLINKY_DEMO", conflicts_with = "data_dir")]
+    ///
+    /// The data directory is left alone.
+    #[arg(long, env = "KLINKY_DEMO")]
     pub demo: bool,
     /// The admin token; only from the environment, where other users cannot see it.
     #[arg(skip = secret_from_env("KLINKY_ADMIN_TOKEN"))]
@@ -121,16 +126,16 @@ pub struct DumpArgs {
     ///
     /// Default: where the server left word in the data directory that it is.
     #[arg(long, env = "KLINKY_ADMIN_LISTEN", value_name = "ADDR")]
-    pub admin_listen: Option<SocketAddr>,
-    /// JSON lines, which `restore` reads, or a table for people
+    pub admin_listen: Option<String>,
+    /// How the dump looks: json, lines that restore reads, or table, for people
     #[arg(long, env = "KLINKY_DUMP_FORMAT", value_name = "FORMAT", default_value = "json")]
-    pub format: DumpFormat,
-    /// Only these kinds of rows
+    pub format: String,
+    /// Only these kinds of rows: plans, accounts, keys, counters, or several with commas
     #[arg(long, env = "KLINKY_DUMP_ONLY", value_name = "KINDS", value_delimiter = ',')]
-    pub only: Vec<DumpKind>,
+    pub only: Vec<String>,
     /// Only this account, with its plan, keys and counters
-    #[arg(long, env = "KLINKY_DUMP_ACCOUNT", value_name = "ID", value_parser = AccountId::parse)]
-    pub account: Option<AccountId>,
+    #[arg(long, env = "KLINKY_DUMP_ACCOUNT", value_name = "ID")]
+    pub account: Option<String>,
     /// The admin token; only from the environment.
     #[arg(skip = secret_from_env("KLINKY_ADMIN_TOKEN"))]
     pub admin_token: Option<Secret>,
@@ -150,11 +155,10 @@ pub struct RestoreArgs {
 #[derive(Debug, Args)]
 pub struct TokenArgs {
     /// The account's id
-    #[arg(value_parser = AccountId::parse)]
-    pub account: AccountId,
+    pub account: String,
     /// How long the token lives, in seconds: 1 to 2592000
-    #[arg(long, env = "KLINKY_TTL_SECONDS", value_name = "SECS", default_value = "3600", value_parser = parse_ttl)]
-    pub ttl_seconds: Ttl,
+    #[arg(long, env = "KLINKY_TTL_SECONDS", value_name = "SECS", default_value = "3600")]
+    pub ttl_seconds: String,
     /// The data directory whose JWT secret signs, unless KLINKY_JWT_SECRET is set
     #[arg(long, env = "KLINKY_DATA_DIR", value_name = "DIR", default_value = "data/db")]
     pub data_dir: PathBuf,
@@ -192,6 +196,36 @@ pub enum DumpKind {
     Keys,
     /// Counters.
     Counters,
+}
+
+/// What `dump` prints, and from where, checked.
+#[derive(Debug, Clone)]
+pub struct DumpSettings {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Where a running server's admin listener is, if that was said.
+    pub admin_listen: Option<SocketAddr>,
+    /// How the dump looks.
+    pub format: DumpFormat,
+    /// Only these kinds of rows; all if empty.
+    pub only: Vec<DumpKind>,
+    /// Only this account.
+    pub account: Option<AccountId>,
+    /// From the environment.
+    pub admin_token: Option<Secret>,
+}
+
+/// What `token` signs, checked.
+#[derive(Debug, Clone)]
+pub struct TokenSettings {
+    /// Whose token it is.
+    pub account: AccountId,
+    /// How long it lives.
+    pub ttl: Ttl,
+    /// The data directory whose secret signs.
+    pub data_dir: PathBuf,
+    /// From the environment; it comes before the data directory's.
+    pub jwt_secret: Option<Secret>,
 }
 
 /// What `serve` runs on, checked.
@@ -238,8 +272,12 @@ impl ServeArgs {
         let audience = self.jwt_audience.clone();
         let issuer = self.jwt_public_key.as_deref().map(|path| read_issuer(path, audience)).transpose();
         let issuer = faults.keep("--jwt-public-key", issuer);
+        if self.jwt_audience.is_some() && self.jwt_public_key.is_none() {
+            faults.0.push("--jwt-audience: goes with --jwt-public-key only".to_owned());
+        }
         faults.check_length("KLINKY_ADMIN_TOKEN", self.admin_token.as_ref(), ADMIN_TOKEN_BYTES_MIN);
         faults.check_length("KLINKY_JWT_SECRET", self.jwt_secret.as_ref(), JWT_SECRET_BYTES_MIN);
+        faults.keep("--log-format", self.log_format());
         faults.check_log(&self.log);
         match (listen, admin_listen, flush_ms, key_format, workers, issuer) {
             (Some(listen), Some(admin_listen), Some(flush_ms), Some(key_format), Some(workers), Some(issuer))
@@ -258,6 +296,59 @@ impl ServeArgs {
                     admin_token: self.admin_token.clone(),
                     jwt_secret: self.jwt_secret.clone(),
                 })
+            }
+            _ => Err(faults.0),
+        }
+    }
+
+    /// How log lines look.
+    ///
+    /// # Errors
+    /// When it is neither text nor json.
+    pub fn log_format(&self) -> Result<LogFormat, String> {
+        parse_choice(&self.log_format)
+    }
+}
+
+impl DumpArgs {
+    /// Checks all values.
+    ///
+    /// # Errors
+    /// With a line for each fault.
+    pub fn check(self) -> Result<DumpSettings, Vec<String>> {
+        let mut faults = Faults::default();
+        let admin_listen = self.admin_listen.as_deref().map(parse_address).transpose();
+        let admin_listen = faults.keep("--admin-listen", admin_listen);
+        let format = faults.keep("--format", parse_choice(&self.format));
+        let only = faults.keep_all("--only", &self.only, parse_choice);
+        let account = faults.keep("--account", self.account.as_deref().map(AccountId::parse).transpose());
+        match (admin_listen, format, account) {
+            (Some(admin_listen), Some(format), Some(account)) if faults.0.is_empty() => Ok(DumpSettings {
+                data_dir: self.data_dir,
+                admin_listen,
+                format,
+                only,
+                account,
+                admin_token: self.admin_token,
+            }),
+            _ => Err(faults.0),
+        }
+    }
+}
+
+impl TokenArgs {
+    /// Checks all values.
+    ///
+    /// # Errors
+    /// With a line for each fault.
+    pub fn check(self) -> Result<TokenSettings, Vec<String>> {
+        let mut faults = Faults::default();
+        let account = faults.keep("ACCOUNT", AccountId::parse(&self.account));
+        let ttl = faults.keep("--ttl-seconds", parse_ttl(&self.ttl_seconds));
+        faults.check_length("KLINKY_JWT_SECRET", self.jwt_secret.as_ref(), JWT_SECRET_BYTES_MIN);
+        match (account, ttl) {
+            (Some(account), Some(ttl)) if faults.0.is_empty() => {
+                Ok(TokenSettings { account, ttl, data_dir: self.data_dir, jwt_secret: self.jwt_secret })
             }
             _ => Err(faults.0),
         }
@@ -291,48 +382,4 @@ impl Faults {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads variables besides clap")]
 fn secret_from_env(variable: &str) -> Option<Secret> {
     std::env::var(variable).ok().map(|text| Secret::new(&text))
-}
-
-fn parse_address(raw: &str) -> Result<SocketAddr, String> {
-    raw.parse().map_err(|_syntax| format!("must be an address and a port such as 127.0.0.1:8080, got {raw:?}"))
-}
-
-fn parse_bounded<T: FromStr + PartialOrd + Display + Copy>(raw: &str, least: T, most: T) -> Result<T, String> {
-    match raw.parse::<T>() {
-        Ok(value) if value >= least && value <= most => Ok(value),
-        Ok(_) | Err(_) => Err(format!("must be {least} to {most}, got {raw:?}")),
-    }
-}
-
-fn parse_workers(raw: &str) -> Result<usize, String> {
-    parse_bounded(raw, 1, WORKERS_MAX)
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn parse_network(raw: &str) -> Result<IpNet, String> {
-    raw.parse().map_err(|_syntax| format!("must be a network such as 10.0.0.0/8 or ::1/128, got {raw:?}"))
-}
-
-/// An origin as browsers send it (RFC 6454 §6.1): scheme and host, a port if need be, nothing else.
-fn parse_origin(raw: &str) -> Result<String, String> {
-    let uri = raw.parse::<actix_web::http::Uri>().ok();
-    let rebuilt = uri.as_ref().and_then(|uri| Some(format!("{}://{}", uri.scheme_str()?, uri.authority()?)));
-    let web = raw.starts_with("http://") || raw.starts_with("https://");
-    match rebuilt {
-        Some(origin) if web && origin == raw => Ok(origin),
-        Some(_) | None => Err(format!("must be an origin such as https://app.example.com, got {raw:?}")),
-    }
-}
-
-fn read_issuer(path: &Path, audience: Option<String>) -> Result<Issuer, String> {
-    let pem = std::fs::read(path).map_err(|error| format!("could not read {}: {error}", path.display()))?;
-    Issuer::from_pem(&pem, audience).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn parse_ttl(raw: &str) -> Result<Ttl, String> {
-    let secs = raw.parse().map_err(|_syntax| "must be a whole number of seconds".to_owned())?;
-    Ttl::from_secs(secs).map_err(|error| error.to_string())
 }

@@ -12,7 +12,9 @@ use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Cli, Command, DumpArgs, DumpFormat, LogFormat, RestoreArgs, ServeArgs, ServeSettings, TokenArgs};
+use crate::config::{
+    Cli, Command, DumpFormat, DumpSettings, LogFormat, RestoreArgs, ServeArgs, ServeSettings, TokenSettings,
+};
 use crate::demo::Place;
 use crate::domain::key::KeyFormat;
 use crate::domain::plan::Plan;
@@ -47,9 +49,9 @@ impl<E: Into<Box<dyn Error>>> From<E> for Failure {
 pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) => serve(&args),
-        Command::Dump(args) => dump(args),
+        Command::Dump(args) => dump(args.check().map_err(Failure::Usage)?),
         Command::Restore(args) => restore(&args),
-        Command::Token(args) => token(&args),
+        Command::Token(args) => token(args.check().map_err(Failure::Usage)?),
     }
 }
 
@@ -110,21 +112,21 @@ fn start_logs(args: &ServeArgs) -> Result<WorkerGuard, Box<dyn Error>> {
         .with_writer(writer)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal());
-    match args.log_format {
+    match args.log_format()? {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).init(),
     }
     Ok(guard)
 }
 
-fn dump(args: DumpArgs) -> Result<(), Failure> {
-    if !Store::is_in(&args.data_dir) {
-        return Err(format!("there is no klinky data directory at {}", args.data_dir.display()).into());
+fn dump(settings: DumpSettings) -> Result<(), Failure> {
+    if !Store::is_in(&settings.data_dir) {
+        return Err(format!("there is no klinky data directory at {}", settings.data_dir.display()).into());
     }
     let out = BufWriter::new(io::stdout().lock());
-    let done = match args.format {
-        DumpFormat::Json => write_dump(args, out),
-        DumpFormat::Table => write_dump(args, Table::new(out)),
+    let done = match settings.format {
+        DumpFormat::Json => write_dump(settings, out),
+        DumpFormat::Table => write_dump(settings, Table::new(out)),
     };
     match done {
         // Whoever reads has read enough, as `head` has.
@@ -133,18 +135,18 @@ fn dump(args: DumpArgs) -> Result<(), Failure> {
     }
 }
 
-fn write_dump(args: DumpArgs, mut out: impl Write) -> Result<(), Box<dyn Error>> {
-    let filter = DumpFilter { only: args.only, account: args.account };
-    match open(&args.data_dir, &first_plans()?) {
+fn write_dump(settings: DumpSettings, mut out: impl Write) -> Result<(), Box<dyn Error>> {
+    let filter = DumpFilter { only: settings.only, account: settings.account };
+    match open(&settings.data_dir, &first_plans()?) {
         Ok(store) => {
             let written = dump::write(&store, &filter, SystemClock.now(), &mut out);
             store.close()?;
             written?;
         }
         Err(OpenError::InUse { .. }) => {
-            let admin = args.admin_listen.or_else(|| secrets::find_admin_address(&args.data_dir));
+            let admin = settings.admin_listen.or_else(|| secrets::find_admin_address(&settings.data_dir));
             let admin = admin.ok_or("a server has the data directory open, but left no word of where its admin listener is; name it with --admin-listen")?;
-            let token = args.admin_token.map_or_else(|| secrets::find_admin_token(&args.data_dir), Ok)?;
+            let token = settings.admin_token.map_or_else(|| secrets::find_admin_token(&settings.data_dir), Ok)?;
             remote::stream_dump(admin, &token, &filter, &mut out)?;
         }
         Err(error) => return Err(error.into()),
@@ -188,9 +190,9 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn token(args: &TokenArgs) -> Result<(), Failure> {
-    let secret = args.jwt_secret.clone().map_or_else(|| secrets::find_jwt_secret(&args.data_dir), Ok)?;
-    let (token, _expires_at) = Signer::new(&secret).sign(args.account, args.ttl_seconds, SystemClock.now())?;
+fn token(settings: TokenSettings) -> Result<(), Failure> {
+    let secret = settings.jwt_secret.map_or_else(|| secrets::find_jwt_secret(&settings.data_dir), Ok)?;
+    let (token, _expires_at) = Signer::new(&secret).sign(settings.account, settings.ttl, SystemClock.now())?;
     writeln!(io::stdout(), "{token}")?;
     Ok(())
 }

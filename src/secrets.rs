@@ -72,7 +72,9 @@ pub enum SecretError {
         bytes_min: usize,
     },
     /// There is no such file: no server has run here yet.
-    #[error("{path} does not exist: no server has run on this data directory, or its secret came from the environment")]
+    #[error(
+        "{path} does not exist: no server has run on this data directory, or its secret comes from the environment, which must then be set here, too"
+    )]
     Absent {
         /// Which file.
         path: PathBuf,

@@ -60,6 +60,10 @@ impl DumpFilter {
 /// # Errors
 /// When the store or the output fails, or the account of the filter does not exist.
 pub fn write(store: &Store, filter: &DumpFilter, now: Timestamp, out: &mut dyn Write) -> Result<(), DumpError> {
+    if let Some(id) = filter.account {
+        // Before the header, so that nothing goes out where there is nothing to dump.
+        found(store.get_account(id))?;
+    }
     let mut dump = Dump { out, filter, rows: 0, plans: HashSet::new(), accounts: HashSet::new() };
     dump.line(&Line::header(now))?;
     match filter.account {

@@ -1,6 +1,7 @@
 //! The embedded store: sled behind methods that take and return domain values, never closures.
 //!
 //! - `open`: the guard around opening and closing; what makes a directory ours.
+//! - `marker`: what the directory says of its database, and the lock on both.
 //! - `directory`, `keys`: plans, accounts and keys, written under one lock.
 //! - `memory`: the copy of them that the gate reads; `changes`: the transaction that writes both.
 //! - `counters`: units used; `take` decides and counts in one compare-and-swap.
@@ -18,6 +19,7 @@ mod committer;
 mod counters;
 mod directory;
 mod keys;
+mod marker;
 mod memory;
 mod open;
 mod records;
@@ -115,7 +117,7 @@ fn hex(bytes: &[u8]) -> String {
 pub struct StoreOptions {
     /// The data directory; made if it is absent.
     pub dir: PathBuf,
-    /// Counted units are on disk within this time; zero: before [`Store::commit`]'s caller answers.
+    /// Counted units are on disk within this time; zero: before whoever is counted is answered.
     pub flush_within: Duration,
 }
 
@@ -131,6 +133,8 @@ pub struct Store {
     writing: Mutex<audit::Writing>,
     committer: Committer,
     generation: u64,
+    /// Last, so that it drops last.
+    seal: marker::Seal,
 }
 
 /// The trees that one transaction may touch, besides counters and meta.

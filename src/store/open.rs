@@ -1,50 +1,52 @@
 //! The guard around opening and closing.
 //!
 //! sled opens a truncated or emptied file as an empty database without an error, and may panic on
-//! a damaged one. So a data directory says of itself, outside of sled, that it is ours and how often
-//! it was opened (`klinky.json`), and the database says the same of itself in its `meta` tree. A
-//! directory that contradicts itself is refused and left as it is.
+//! a damaged one. So a data directory says of itself, outside of sled, that it is ours, how often it
+//! was opened, and what its files held when it was closed (`marker`); the database says the same of
+//! itself in its `meta` tree. A directory that contradicts itself is refused, and, if its marker
+//! shows the contradiction, before sled has touched it.
 //!
 //! ```text
-//! <data-dir>/klinky.json   format, version, generation; written beside, synced, renamed
+//! <data-dir>/klinky.json   the marker; written beside, synced, renamed
 //! <data-dir>/store/        sled's files
 //! <data-dir>/…             secrets and the admin address, see `secrets.rs`
 //! ```
+//!
+//! What is not noticed: damage after a crash, in what was written since the last opening. sled takes
+//! it for the torn end that a crash leaves, and opens as the store was before it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use super::audit::Writing;
 use super::committer::Committer;
 use super::counters::Counters;
+use super::marker::{ENGINE_DIR, Lock, MARKER_FILE, MARKER_FILE_NEW, Marker, STORE_VERSION, Seal};
 use super::memory::Memory;
 use super::records::{self, Phase, StateV1};
 use super::{Store, StoreError, StoreOptions, Trees, codec, damaged, engine};
 use crate::domain::plan::Plan;
 
-/// The layout of trees and keys that this program writes. Records have versions of their own.
-const STORE_VERSION: u32 = 1;
-const FORMAT: &str = "klinky-store";
-const MARKER_FILE: &str = "klinky.json";
-const ENGINE_DIR: &str = "store";
 /// Where the store's own state is kept.
 pub(super) const STATE_KEY: &str = "state";
-/// What we put into a data directory; anything else in one without a marker makes it foreign.
-const OWN_FILES: [&str; 5] = [ENGINE_DIR, MARKER_FILE, "admin-token", "jwt-secret", "admin-address"];
-/// How often, and after which pause, a locked database is tried again: sled's own threads may hold the lock for some
-/// milliseconds after a store in the same process was dropped.
-const LOCK_TRIES: u32 = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// What may stand in a data directory without a marker: secrets that an operator has put there, and
+/// what an interrupted first start leaves. A database is never there without the marker, so that no
+/// other program's is opened: sled would write to it.
+const EARLY_FILES: [&str; 4] = [MARKER_FILE_NEW, "admin-token", "jwt-secret", "admin-address"];
 /// sled's page cache. A bound on memory that sled keeps loosely; the gate's working set fits.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Why a store does not open. Each says what to do; none changed anything in the directory.
+/// How often sled's lock is tried. The directory's lock is ours by then, so sled's is held, if at
+/// all, by a child process that this one has just forked, until it lets go of what it inherited.
+const ENGINE_LOCK_TRIES_MAX: u32 = 200;
+const ENGINE_LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// Why a store does not open. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory cannot be made, read or written.
@@ -84,7 +86,7 @@ pub enum OpenError {
     },
     /// It is not as it was left.
     #[error(
-        "the store in {dir} is damaged: {reason}; nothing was changed. Move {dir} away and run `klinky restore BACKUP --data-dir {dir}` with your newest dump"
+        "the store in {dir} is damaged: {reason}. Move {dir} away and run `klinky restore BACKUP --data-dir {dir}` with your newest dump"
     )]
     Damaged {
         /// The data directory.
@@ -100,13 +102,6 @@ pub enum OpenError {
     },
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Marker {
-    format: String,
-    version: u32,
-    generation: u64,
-}
-
 impl Store {
     /// Opens the store in `options.dir`, making it with `first_plans` if there is none.
     ///
@@ -114,10 +109,10 @@ impl Store {
     /// When the directory is unusable, foreign, in use, of a later version, or damaged.
     pub fn open(options: &StoreOptions, first_plans: &[Plan]) -> Result<Self, OpenError> {
         let dir = options.dir.as_path();
-        let marker = prepare(dir)?;
+        let (lock, marker) = prepare(dir)?;
         let (db, file) = open_engine(dir)?;
         let trees = open_trees(&db).map_err(|error| damage(dir, &error))?;
-        let state = check_state(dir, &db, &trees, marker.as_ref())?;
+        let state = check_state(dir, &trees, &marker)?;
         let opened = state.map_or(1, |state| state.generation.saturating_add(1));
         if state.is_none() {
             write_first_plans(&trees, first_plans).map_err(|error| damage(dir, &error))?;
@@ -138,9 +133,12 @@ impl Store {
             memory,
             trees,
             db,
+            seal: Seal::new(dir, opened, lock),
         };
         store.write_phase(Phase::Open).map_err(|error| damage(dir, &error))?;
-        write_marker(dir, opened).map_err(unusable)?;
+        // The files that sled has just made are durable once their directory is.
+        File::open(dir.join(ENGINE_DIR)).and_then(|engine| engine.sync_all()).map_err(unusable)?;
+        Marker::open(opened).write(dir).map_err(unusable)?;
         Ok(store)
     }
 
@@ -160,7 +158,7 @@ impl Store {
         self.writing.lock().is_closed = true;
         self.write_phase(Phase::Closed)?;
         self.committer.stop();
-        Ok(())
+        self.seal.close().map_err(|error| StoreError::Commit { reason: error.to_string() })
     }
 
     /// The data directory.
@@ -192,27 +190,25 @@ impl Store {
     }
 }
 
-/// Makes the directory if need be and reads its marker, without touching what is in it.
-fn prepare(dir: &Path) -> Result<Option<Marker>, OpenError> {
+/// Makes the directory if need be, locks it, and holds its files against its marker. Nothing that
+/// it refuses is changed.
+fn prepare(dir: &Path) -> Result<(Lock, Marker), OpenError> {
     let unusable = |source| OpenError::Unusable { dir: dir.to_owned(), source };
     make_private_dir(dir).map_err(unusable)?;
+    let lock = Lock::take(dir)?;
     // A temporary file shows that the directory can be written before sled tries, and goes at once.
     tempfile::tempfile_in(dir).map_err(unusable)?;
-    let marker = match fs::read(dir.join(MARKER_FILE)) {
-        Ok(bytes) => Some(parse_marker(dir, &bytes)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(unusable(error)),
+    let Some(mut marker) = Marker::find(dir)? else {
+        refuse_foreign(dir)?;
+        let first = Marker::open(0);
+        first.write(dir).map_err(unusable)?;
+        return Ok((lock, first));
     };
-    match &marker {
-        Some(_) if !dir.join(ENGINE_DIR).join("db").is_file() => {
-            Err(damage(dir, &format!("its database file {ENGINE_DIR}/db is missing")))
-        }
-        Some(_) => Ok(marker),
-        None => {
-            refuse_foreign(dir)?;
-            Ok(None)
-        }
+    if marker.generation > 0 && !dir.join(ENGINE_DIR).join("db").is_file() {
+        return Err(damage(dir, &format!("its database file {ENGINE_DIR}/db is missing; nothing was changed")));
     }
+    marker.unseal(dir)?;
+    Ok((lock, marker))
 }
 
 #[cfg(unix)]
@@ -221,26 +217,32 @@ fn make_private_dir(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-fn parse_marker(dir: &Path, bytes: &[u8]) -> Result<Marker, OpenError> {
-    let marker: Marker = serde_json::from_slice(bytes)
-        .map_err(|error| damage(dir, &format!("its {MARKER_FILE} does not read: {error}")))?;
-    if marker.format != FORMAT {
-        let found = format!("a {MARKER_FILE} of format {:?}", marker.format);
-        return Err(OpenError::Foreign { dir: dir.to_owned(), found });
-    }
-    if marker.version > STORE_VERSION {
-        return Err(OpenError::Newer { dir: dir.to_owned(), version: marker.version });
-    }
-    Ok(marker)
-}
-
-/// Refuses a directory without a marker that holds anything but what an interrupted first start leaves.
+/// Refuses a directory without a marker that holds anything of another's.
 fn refuse_foreign(dir: &Path) -> Result<(), OpenError> {
     let unusable = |source| OpenError::Unusable { dir: dir.to_owned(), source };
     for entry in fs::read_dir(dir).map_err(unusable)? {
         let name = entry.map_err(unusable)?.file_name();
-        if !OWN_FILES.iter().any(|own| name.to_str() == Some(own)) {
-            return Err(OpenError::Foreign { dir: dir.to_owned(), found: name.to_string_lossy().into_owned() });
+        if !EARLY_FILES.iter().any(|early| name.to_str() == Some(early)) {
+            let found = format!("{} without a {MARKER_FILE}", name.to_string_lossy());
+            return Err(OpenError::Foreign { dir: dir.to_owned(), found });
+        }
+    }
+    Ok(())
+}
+
+/// Removes a snapshot of the engine's that was not written to its end. sled 0.34 writes one at each
+/// opening, beside the last one, and renames it; but if it is killed before the rename, the next
+/// opening takes the unfinished one for the newest, and refuses the store as corrupt.
+fn remove_unfinished_snapshots(engine: &Path) -> io::Result<()> {
+    if !engine.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(engine)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
         }
     }
     Ok(())
@@ -249,34 +251,28 @@ fn refuse_foreign(dir: &Path) -> Result<(), OpenError> {
 /// Opens sled, and its file once more for `sync_data`.
 fn open_engine(dir: &Path) -> Result<(sled::Db, File), OpenError> {
     let path = dir.join(ENGINE_DIR);
+    remove_unfinished_snapshots(&path).map_err(|source| OpenError::Unusable { dir: dir.to_owned(), source })?;
     let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    let mut opened = try_open(&config);
-    for _ in 0..LOCK_TRIES {
-        if !is_locked(&opened) {
-            break;
+    let mut tries: u32 = 0;
+    let db = loop {
+        tries = tries.saturating_add(1);
+        // sled panics on some damaged files; nothing that it leaves behind is used after that.
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(db)) => break db,
+            Ok(Err(sled::Error::Io(error))) if error.to_string().contains("could not acquire lock") => {
+                if tries == ENGINE_LOCK_TRIES_MAX {
+                    return Err(OpenError::InUse { dir: dir.to_owned() });
+                }
+                std::thread::park_timeout(ENGINE_LOCK_PAUSE);
+            }
+            Ok(Err(sled::Error::Io(source))) => return Err(OpenError::Unusable { dir: dir.to_owned(), source }),
+            Ok(Err(error)) => return Err(damage(dir, &error)),
+            Err(_panic) => return Err(damage(dir, &"the database engine gave up reading it")),
         }
-        std::thread::park_timeout(LOCK_PAUSE);
-        opened = try_open(&config);
-    }
-    let db = match opened {
-        Ok(Ok(db)) => db,
-        locked if is_locked(&locked) => return Err(OpenError::InUse { dir: dir.to_owned() }),
-        Ok(Err(sled::Error::Io(source))) => return Err(OpenError::Unusable { dir: dir.to_owned(), source }),
-        Ok(Err(error)) => return Err(damage(dir, &error)),
-        Err(_panic) => return Err(damage(dir, &"the database engine gave up reading it")),
     };
     let file = OpenOptions::new().read(true).write(true).open(path.join("db"));
     let file = file.map_err(|source| OpenError::Unusable { dir: dir.to_owned(), source })?;
     Ok((db, file))
-}
-
-/// sled panics on some damaged files; nothing that it leaves behind is used after that.
-fn try_open(config: &sled::Config) -> std::thread::Result<sled::Result<sled::Db>> {
-    catch_unwind(AssertUnwindSafe(|| config.open()))
-}
-
-fn is_locked(opened: &std::thread::Result<sled::Result<sled::Db>>) -> bool {
-    matches!(opened, Ok(Err(sled::Error::Io(error))) if error.to_string().contains("could not acquire lock"))
 }
 
 fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
@@ -295,33 +291,28 @@ fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
 }
 
 /// Holds what the database says of itself against what the directory says of it. `None`: a new store.
-fn check_state(
-    dir: &Path,
-    db: &sled::Db,
-    trees: &Trees,
-    marker: Option<&Marker>,
-) -> Result<Option<StateV1>, OpenError> {
+fn check_state(dir: &Path, trees: &Trees, marker: &Marker) -> Result<Option<StateV1>, OpenError> {
     let stored = trees.meta.get(STATE_KEY).map_err(|error| damage(dir, &error))?;
     let Some(bytes) = stored else {
-        return match marker {
-            Some(marker) => Err(damage(
-                dir,
-                &format!("its database is empty, although it has been opened {} times", marker.generation),
-            )),
-            None if trees.accounts.is_empty() && db.is_empty() => Ok(None),
-            None => Err(OpenError::Foreign { dir: dir.to_owned(), found: format!("a database in {ENGINE_DIR}") }),
+        return match marker.generation {
+            0 => Ok(None),
+            times => Err(damage(dir, &format!("its database is empty, although it has been opened {times} times"))),
         };
     };
     let state = records::state_from_bytes(&bytes)
         .map_err(damaged("meta", STATE_KEY.as_bytes()))
         .map_err(|error| damage(dir, &error))?;
-    match (state.phase, marker) {
-        (Phase::Restoring, _) => Err(OpenError::HalfRestored { dir: dir.to_owned() }),
-        (Phase::Open | Phase::Closed, Some(marker)) if state.generation < marker.generation => Err(damage(
-            dir,
-            &format!("its database is older than the directory: opening {} of {}", state.generation, marker.generation),
-        )),
-        (Phase::Open | Phase::Closed, _) => Ok(Some(state)),
+    if state.generation < marker.generation {
+        let (found, last) = (state.generation, marker.generation);
+        return Err(damage(dir, &format!("its database is older than the directory: opening {found} of {last}")));
+    }
+    // Closing is the last thing that is written: what is lost from the end of the log begins with it.
+    if marker.closed && state.generation == marker.generation && state.phase != Phase::Closed {
+        return Err(damage(dir, &"it was closed, and its database has lost what was written last"));
+    }
+    match state.phase {
+        Phase::Restoring => Err(OpenError::HalfRestored { dir: dir.to_owned() }),
+        Phase::Open | Phase::Closed => Ok(Some(state)),
     }
 }
 
@@ -378,17 +369,6 @@ fn load(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn write_marker(dir: &Path, generation: u64) -> io::Result<()> {
-    let marker = Marker { format: FORMAT.to_owned(), version: STORE_VERSION, generation };
-    let mut file = tempfile::NamedTempFile::new_in(dir.join(ENGINE_DIR))?;
-    file.write_all(&serde_json::to_vec(&marker)?)?;
-    file.as_file().sync_all()?;
-    file.persist(dir.join(MARKER_FILE)).map_err(|error| error.error)?;
-    // The rename, and the files that sled has just made, are durable once their directories are.
-    File::open(dir.join(ENGINE_DIR))?.sync_all()?;
-    File::open(dir)?.sync_all()
-}
-
-fn damage(dir: &Path, reason: &dyn std::fmt::Display) -> OpenError {
+pub(super) fn damage(dir: &Path, reason: &dyn std::fmt::Display) -> OpenError {
     OpenError::Damaged { dir: dir.to_owned(), reason: reason.to_string() }
 }

@@ -175,7 +175,7 @@ fn an_account_goes_with_its_keys_and_counters_and_sessions() {
     assert_eq!(session.status, 401);
     assert_eq!(call(&server, "DELETE", &format!("/accounts/{}", account.id)).status, 404);
     let dump = call(&server, "GET", "/dump?only=accounts,keys,counters").body;
-    assert_eq!(dump.lines().count(), 1, "{dump}");
+    assert_eq!(dump.lines().count(), 2, "{dump}");
 }
 
 #[test]

@@ -1,1 +1,346 @@
-//! To be written.
+//! The command line: flags, variables, faults and help. Contract section 9.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Command;
+
+use clap::CommandFactory;
+use klinky::config::Cli;
+
+use crate::process::{Ended, klinky, run};
+
+/// What a command printed as an error, with a directory's name taken out.
+fn complaint(ended: &Ended, dir: &std::path::Path) -> String {
+    assert_eq!(ended.stdout, "");
+    ended.stderr.replace(dir.to_str().unwrap(), "DIR")
+}
+
+/// Flags of `serve` whose values are checked.
+const CHECKED: [&str; 10] = [
+    "--listen",
+    "--admin-listen",
+    "--flush-every-ms",
+    "--key-prefix",
+    "--workers",
+    "--cors-origin",
+    "--trusted-proxy",
+    "--jwt-public-key",
+    "--log-format",
+    "--log",
+];
+
+fn variable(flag: &str) -> String {
+    format!("KLINKY_{}", flag.trim_start_matches("--").replace('-', "_").to_uppercase())
+}
+
+fn with_variables(command: &mut Command, value: &str) {
+    for flag in CHECKED {
+        command.env(variable(flag), value);
+    }
+}
+
+#[test]
+fn every_flag_has_a_variable_of_its_name() {
+    let cli = Cli::command();
+
+    let flags: Vec<_> = cli
+        .get_subcommands()
+        .flat_map(|sub| sub.get_arguments().filter_map(|arg| Some((sub.get_name(), arg.get_long()?, arg.get_env()))))
+        .collect();
+
+    assert!(flags.len() > 15, "{flags:?}");
+    for (sub, flag, found) in flags {
+        let found = found.unwrap_or_else(|| panic!("{sub} --{flag} has no variable")).to_str().unwrap();
+        let own = variable(flag);
+        let of_sub = own.replace("KLINKY_", &format!("KLINKY_{}_", sub.to_uppercase()));
+        assert!(found == own || found == of_sub, "{sub} --{flag} has {found}");
+    }
+}
+
+#[test]
+fn all_faults_of_serve_are_told_in_one_go_before_anything_is_made() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("db");
+    let mut command = klinky(&["serve", "--listen", "localhost", "--admin-listen", "127.0.0.1:70000"]);
+    command.args(["--flush-every-ms", "60001", "--key-prefix", "Klinky", "--workers", "0"]);
+    command.args(["--cors-origin", "https://a.example/", "--cors-origin", "*", "--trusted-proxy", "10.0.0.0/33"]);
+    command.args(["--jwt-public-key", "/nowhere.pem", "--log-format", "xml", "--log", "klinky=loud"]);
+    command.args(["--data-dir", dir.to_str().unwrap()]);
+    command.env("KLINKY_ADMIN_TOKEN", "short").env("KLINKY_JWT_SECRET", "short too");
+
+    let ended = run(&mut command);
+
+    assert_eq!(ended.code, Some(2));
+    insta::assert_snapshot!(complaint(&ended, &dir), @r#"
+    klinky: --listen: must be an address and a port such as 127.0.0.1:8080, got "localhost"
+    klinky: --admin-listen: must be an address and a port such as 127.0.0.1:8080, got "127.0.0.1:70000"
+    klinky: --flush-every-ms: must be 0 to 60000, got "60001"
+    klinky: --key-prefix: must be 1 to 20 characters of a-z and 0-9
+    klinky: --workers: must be 1 to 256, got "0"
+    klinky: --cors-origin: must be an origin such as https://app.example.com, got "https://a.example/"
+    klinky: --cors-origin: must be an origin such as https://app.example.com, got "*"
+    klinky: --trusted-proxy: must be a network such as 10.0.0.0/8 or ::1/128, got "10.0.0.0/33"
+    klinky: --jwt-public-key: could not read /nowhere.pem: No such file or directory (os error 2)
+    klinky: KLINKY_ADMIN_TOKEN: must be at least 16 bytes
+    klinky: KLINKY_JWT_SECRET: must be at least 32 bytes
+    klinky: --log-format: must be text or json, got "xml"
+    klinky: --log: error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5
+    "#);
+    assert!(!dir.exists());
+}
+
+#[test]
+fn a_variable_counts_where_no_flag_stands() {
+    let mut command = klinky(&["serve"]);
+    with_variables(&mut command, "a=b=c, from variable");
+
+    let ended = run(&mut command);
+
+    assert_eq!(ended.code, Some(2));
+    for flag in CHECKED {
+        assert!(ended.stderr.contains(&format!("klinky: {flag}: ")), "{flag}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_flag_wins_over_its_variable() {
+    let mut command = klinky(&["serve"]);
+    with_variables(&mut command, "a=b=c, from variable");
+    for flag in CHECKED {
+        command.args([flag, "a=b=c, from flag"]);
+    }
+
+    let ended = run(&mut command);
+
+    assert_eq!(ended.code, Some(2));
+    for flag in CHECKED {
+        assert!(ended.stderr.contains(&format!("klinky: {flag}: ")), "{flag}: {}", ended.stderr);
+    }
+    assert!(ended.stderr.contains("from flag"));
+    assert!(!ended.stderr.contains("from variable"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_data_directory_comes_from_the_flag_then_the_variable() {
+    let temp = tempfile::tempdir().unwrap();
+    let (flag, variable) = (temp.path().join("flag"), temp.path().join("variable"));
+
+    let by_flag = run(klinky(&["dump", "--data-dir", flag.to_str().unwrap()]).env("KLINKY_DATA_DIR", &variable));
+    let by_variable = run(klinky(&["dump"]).env("KLINKY_DATA_DIR", &variable));
+
+    assert_eq!(complaint(&by_flag, &flag), "klinky: there is no klinky data directory at DIR\n");
+    assert_eq!(complaint(&by_variable, &variable), "klinky: there is no klinky data directory at DIR\n");
+}
+
+#[test]
+fn all_faults_of_dump_and_of_token_are_told_in_one_go() {
+    let dump = run(&mut klinky(&[
+        "dump",
+        "--admin-listen",
+        "here",
+        "--format",
+        "xml",
+        "--only",
+        "plans,links",
+        "--account",
+        "7",
+    ]));
+    let token = run(klinky(&["token", "not-an-id", "--ttl-seconds", "0"]).env("KLINKY_JWT_SECRET", "short"));
+
+    assert_eq!((dump.code, token.code), (Some(2), Some(2)));
+    insta::assert_snapshot!(dump.stderr, @r#"
+    klinky: --admin-listen: must be an address and a port such as 127.0.0.1:8080, got "here"
+    klinky: --format: must be json or table, got "xml"
+    klinky: --only: must be plans or accounts or keys or counters, got "links"
+    klinky: --account: must be a UUID
+    "#);
+    insta::assert_snapshot!(token.stderr, @"
+    klinky: ACCOUNT: must be a UUID
+    klinky: --ttl-seconds: must be 1 to 2592000
+    klinky: KLINKY_JWT_SECRET: must be at least 32 bytes
+    ");
+}
+
+#[test]
+fn an_audience_without_an_issuers_key_is_a_fault() {
+    let ended = run(&mut klinky(&["serve", "--jwt-audience", "klinky", "--workers", "0"]));
+
+    assert_eq!(ended.code, Some(2));
+    insta::assert_snapshot!(ended.stderr, @r#"
+    klinky: --workers: must be 1 to 256, got "0"
+    klinky: --jwt-audience: goes with --jwt-public-key only
+    "#);
+}
+
+#[test]
+fn an_unknown_flag_and_a_missing_command_are_usage_errors() {
+    assert_eq!(run(&mut klinky(&["serve", "--quiet"])).code, Some(2));
+    assert_eq!(run(&mut klinky(&[])).code, Some(2));
+    assert_eq!(run(&mut klinky(&["token"])).code, Some(2));
+}
+
+#[test]
+fn an_address_in_use_is_an_error_that_names_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let dir = temp.path().to_str().unwrap();
+
+    let public = run(&mut klinky(&["serve", "--data-dir", dir, "--listen", &address, "--admin-listen", "127.0.0.1:0"]));
+    let admin = run(&mut klinky(&["serve", "--data-dir", dir, "--admin-listen", &address, "--listen", "127.0.0.1:0"]));
+
+    assert_eq!((public.code, admin.code), (Some(1), Some(1)));
+    let last = |ended: &Ended| ended.stderr.lines().last().unwrap().replace(&address, "ADDRESS");
+    insta::assert_snapshot!(last(&public), @"klinky: could not listen on ADDRESS: Address already in use (os error 98)");
+    assert_eq!(last(&admin), last(&public));
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_made_is_an_error_that_names_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    let below = file.join("db");
+
+    let ended = run(&mut klinky(&["serve", "--data-dir", below.to_str().unwrap()]));
+
+    assert_eq!(ended.code, Some(1));
+    insta::assert_snapshot!(complaint(&ended, &below), @"klinky: cannot use DIR as the data directory: make it writable, or name another with --data-dir: Not a directory (os error 20)");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_written_is_an_error_that_names_it() {
+    // Of a kind that not even root can write to.
+    let ended = run(&mut klinky(&["serve", "--data-dir", "/proc/self"]));
+
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.starts_with("klinky: cannot use /proc/self as the data directory: make it writable"));
+}
+
+#[test]
+fn help_teaches_the_commands() {
+    let ended = run(&mut klinky(&["--help"]));
+
+    assert_eq!(ended.code, Some(0));
+    insta::assert_snapshot!(ended.stdout, @"
+    API keys, plans and exact hourly rate limits for an HTTP API, in one binary
+
+    Usage: klinky <COMMAND>
+
+    Commands:
+      serve    Run the server
+      dump     Print what is stored, whether or not the server runs
+      restore  Fill an empty data directory from a dump
+      token    Print a session token (JWT) for an account
+      help     Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Try it: klinky serve --demo
+    Every flag can be given as a variable: --data-dir as KLINKY_DATA_DIR.
+    ");
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "it is one text")]
+fn help_teaches_the_flags_of_serve() {
+    let ended = run(klinky(&["serve", "--help"]).env("COLUMNS", "100"));
+
+    assert_eq!(ended.code, Some(0));
+    insta::assert_snapshot!(ended.stdout, @"
+    Run the server
+
+    The public listener serves /api/v1 and /check; the admin listener serves /admin/v1, /healthz,
+    /readyz and /metrics. Secrets come from KLINKY_ADMIN_TOKEN and KLINKY_JWT_SECRET, or are made at
+    first start and kept in the data directory (admin-token, jwt-secret; mode 0600).
+
+    Usage: klinky serve [OPTIONS]
+
+    Options:
+          --listen <ADDR>
+              Where the public listener listens
+              
+              [env: KLINKY_LISTEN=]
+              [default: 127.0.0.1:8080]
+
+          --admin-listen <ADDR>
+              Where the admin listener listens; keep it off the internet
+              
+              [env: KLINKY_ADMIN_LISTEN=]
+              [default: 127.0.0.1:8081]
+
+          --data-dir <DIR>
+              Where everything is kept; made if absent
+              
+              [env: KLINKY_DATA_DIR=]
+              [default: data/db]
+
+          --flush-every-ms <MS>
+              Counted requests are on disk within this many milliseconds, 0 to 60000
+              
+              A crash forgets at most the units of the last interval. 0: on disk before the answer, many
+              requests sharing one flush.
+              
+              [env: KLINKY_FLUSH_EVERY_MS=]
+              [default: 100]
+
+          --key-prefix <WORD>
+              The word that keys begin with, before `_live_`: 1 to 20 of a-z and 0-9
+              
+              [env: KLINKY_KEY_PREFIX=]
+              [default: klinky]
+
+          --workers <N>
+              Threads that serve the public listener, 1 to 256
+              
+              Default: one for each core.
+              
+              [env: KLINKY_WORKERS=]
+
+          --cors-origin <ORIGIN>
+              An origin whose pages may call the public API, such as https://app.example.com
+              (repeatable)
+              
+              [env: KLINKY_CORS_ORIGIN=]
+
+          --trusted-proxy <CIDR>
+              A network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8 (repeatable)
+              
+              [env: KLINKY_TRUSTED_PROXY=]
+
+          --jwt-public-key <FILE>
+              A PEM public key (RSA, P-256 or Ed25519) of an outside issuer whose JWTs are accepted too
+              
+              [env: KLINKY_JWT_PUBLIC_KEY=]
+
+          --jwt-audience <TEXT>
+              The `aud` that tokens of the outside issuer must carry
+              
+              [env: KLINKY_JWT_AUDIENCE=]
+
+          --log-format <FORMAT>
+              How log lines look: text, for people, or json, one object a line
+              
+              [env: KLINKY_LOG_FORMAT=]
+              [default: text]
+
+          --log <LEVEL>
+              What is logged: error, warn, info, debug or off, or a tracing filter
+              
+              [env: KLINKY_LOG=]
+              [default: info]
+
+          --demo
+              Run on a throw-away database with one account per plan, and print keys and curl lines
+              
+              The data directory is left alone.
+              
+              [env: KLINKY_DEMO=]
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+}

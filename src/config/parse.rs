@@ -1,0 +1,70 @@
+//! Text to values: each says what it must be, and what it got.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use ipnet::IpNet;
+
+use crate::tokens::{Issuer, Ttl};
+
+/// Most workers of the public listener: far above the cores of a small VM.
+const WORKERS_MAX: usize = 256;
+
+pub(super) fn parse_address(raw: &str) -> Result<SocketAddr, String> {
+    raw.parse().map_err(|_syntax| format!("must be an address and a port such as 127.0.0.1:8080, got {raw:?}"))
+}
+
+pub(super) fn parse_bounded<T: FromStr + PartialOrd + Display + Copy>(
+    raw: &str,
+    least: T,
+    most: T,
+) -> Result<T, String> {
+    match raw.parse::<T>() {
+        Ok(value) if value >= least && value <= most => Ok(value),
+        Ok(_) | Err(_) => Err(format!("must be {least} to {most}, got {raw:?}")),
+    }
+}
+
+pub(super) fn parse_workers(raw: &str) -> Result<usize, String> {
+    parse_bounded(raw, 1, WORKERS_MAX)
+}
+
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+pub(super) fn parse_network(raw: &str) -> Result<IpNet, String> {
+    raw.parse().map_err(|_syntax| format!("must be a network such as 10.0.0.0/8 or ::1/128, got {raw:?}"))
+}
+
+/// An origin as browsers send it (RFC 6454 §6.1): scheme and host, a port if need be, nothing else.
+pub(super) fn parse_origin(raw: &str) -> Result<String, String> {
+    let uri = raw.parse::<actix_web::http::Uri>().ok();
+    let rebuilt = uri.as_ref().and_then(|uri| Some(format!("{}://{}", uri.scheme_str()?, uri.authority()?)));
+    let web = raw.starts_with("http://") || raw.starts_with("https://");
+    match rebuilt {
+        Some(origin) if web && origin == raw => Ok(origin),
+        Some(_) | None => Err(format!("must be an origin such as https://app.example.com, got {raw:?}")),
+    }
+}
+
+pub(super) fn read_issuer(path: &Path, audience: Option<String>) -> Result<Issuer, String> {
+    let pem = std::fs::read(path).map_err(|error| format!("could not read {}: {error}", path.display()))?;
+    Issuer::from_pem(&pem, audience).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+pub(super) fn parse_choice<T: ValueEnum>(raw: &str) -> Result<T, String> {
+    T::from_str(raw, false).map_err(|_unknown| {
+        let choices = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        let names: Vec<String> = choices.map(|choice| choice.get_name().to_owned()).collect();
+        format!("must be {}, got {raw:?}", names.join(" or "))
+    })
+}
+
+pub(super) fn parse_ttl(raw: &str) -> Result<Ttl, String> {
+    let secs = raw.parse().map_err(|_syntax| "must be a whole number of seconds".to_owned())?;
+    Ttl::from_secs(secs).map_err(|error| error.to_string())
+}

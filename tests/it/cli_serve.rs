@@ -1,0 +1,241 @@
+//! `klinky serve` as a process: secrets, signals, logs and the demo.
+
+use std::fs;
+use std::io::{BufRead, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::harness::{ADMIN_TOKEN, Exchange, JWT_SECRET, admin_request};
+use crate::process::{Process, klinky, rows, run};
+
+/// What a clean stop on a signal leaves: the running request is answered, and nothing is lost.
+fn assert_stops_cleanly(signal: &str) {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("db");
+    let mut process = Process::serve(&dir, &["--flush-every-ms", "60000"]);
+    let (_id, key) = process.account("growth");
+    assert_eq!(process.public.exchange(&format!("GET /api/v1/public/ping\nX-API-Key: {key}")).status, 200);
+    let mut idle = process.public.connect();
+    write!(idle, "GET /api/v1/public/ping HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n").unwrap();
+    assert_eq!(Exchange::read("GET", &mut idle).status, 200);
+    let body = r#"{"name": "Half sent when the signal came"}"#;
+    let mut running = process.admin.connect();
+    let head = format!(
+        "POST /admin/v1/accounts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\nExpect: 100-continue\r\n"
+    );
+    write!(running, "{head}Content-Length: {}\r\n\r\n", body.len()).unwrap();
+    assert_eq!(Exchange::read("HEAD 100", &mut running).status, 100);
+
+    process.signal(signal);
+    process.wait_for_log("stopping");
+    running.write_all(body.as_bytes()).unwrap();
+    let answer = Exchange::read("POST /admin/v1/accounts", &mut running);
+    let (code, log) = process.ended();
+
+    assert_eq!(answer.status, 201, "{answer}");
+    assert_eq!(code, Some(0), "{log}");
+    let dump = run(&mut klinky(&["dump", "--data-dir", dir.to_str().unwrap()]));
+    assert_eq!(dump.code, Some(0), "{}", dump.stderr);
+    assert!(dump.stdout.contains("Half sent when the signal came"));
+    assert!(rows(&dump.stdout).last().unwrap().contains(r#""used":2"#), "{}", dump.stdout);
+}
+
+#[test]
+fn sigterm_finishes_what_runs_and_loses_nothing() {
+    assert_stops_cleanly("TERM");
+}
+
+#[test]
+fn ctrl_c_finishes_what_runs_and_loses_nothing() {
+    assert_stops_cleanly("INT");
+}
+
+#[test]
+fn a_second_server_on_the_same_directory_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().to_str().unwrap();
+    let first = Process::serve(temp.path(), &[]);
+
+    let second =
+        run(&mut klinky(&["serve", "--data-dir", dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]));
+
+    assert_eq!(second.code, Some(1));
+    insta::assert_snapshot!(second.stderr.replace(dir, "DIR"), @"klinky: DIR is in use by another klinky process; stop that one first, or name another directory with --data-dir");
+    assert_eq!(first.admin.exchange("GET /readyz").status, 200);
+}
+
+fn serve_plainly(dir: &Path) -> Process {
+    Process::start(&mut klinky(&["serve", "--data-dir", dir.to_str().unwrap()]))
+}
+
+fn stats_status(process: &Process, token: &str) -> u16 {
+    process.admin.exchange(&format!("GET /admin/v1/stats\nAuthorization: Bearer {token}")).status
+}
+
+#[test]
+fn secrets_are_made_at_first_start_for_the_owner_only_and_kept() {
+    let temp = tempfile::tempdir().unwrap();
+    let files = [temp.path().join("admin-token"), temp.path().join("jwt-secret")];
+
+    serve_plainly(temp.path()).stop();
+    let made = files.each_ref().map(|file| fs::read_to_string(file).unwrap());
+    let process = serve_plainly(temp.path());
+
+    assert_eq!(stats_status(&process, made[0].trim()), 200);
+    assert_eq!(files.each_ref().map(|file| fs::read_to_string(file).unwrap()), made);
+    assert_ne!(made[0], made[1]);
+    for file in &files {
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn the_data_directory_that_is_made_is_for_the_owner_only() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("new/db");
+
+    let _process = serve_plainly(&dir);
+
+    assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn secrets_of_the_environment_win_and_are_not_written_down() {
+    let temp = tempfile::tempdir().unwrap();
+    let kept = temp.path().join("kept");
+    serve_plainly(&kept).stop();
+    let token_of_file = fs::read_to_string(kept.join("admin-token")).unwrap();
+
+    let beside_files = Process::serve(&kept, &[]);
+    let without_files = Process::serve(&temp.path().join("new"), &[]);
+
+    assert_eq!(stats_status(&beside_files, ADMIN_TOKEN), 200);
+    assert_eq!(stats_status(&beside_files, token_of_file.trim()), 401);
+    assert_eq!(stats_status(&without_files, ADMIN_TOKEN), 200);
+    assert!(!temp.path().join("new/admin-token").exists() && !temp.path().join("new/jwt-secret").exists());
+}
+
+#[test]
+fn a_secret_file_that_holds_too_little_is_refused_by_name() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("jwt-secret"), "short\n").unwrap();
+
+    let ended = run(&mut klinky(&["serve", "--data-dir", temp.path().to_str().unwrap()]));
+
+    assert_eq!(ended.code, Some(1));
+    insta::assert_snapshot!(ended.stderr.replace(temp.path().to_str().unwrap(), "DIR"), @"klinky: DIR/jwt-secret holds fewer than 32 bytes; delete it and a new one is made");
+}
+
+#[test]
+fn each_request_is_one_json_line_that_says_what_became_of_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let process = Process::serve(temp.path(), &["--log-format", "json"]);
+    let (id, key) = process.account("growth");
+    process.public.exchange(&format!("GET /api/v1/public/ping\nX-API-Key: {key}\nX-Request-Id: mine-1"));
+    process.public.exchange("GET /api/v1/public/ping\nX-Request-Id: mine-2");
+
+    let log = process.stop();
+
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |id: &str| {
+        let mut own = lines.iter().filter(|line| line["span"]["request.id"] == id || line["request.id"] == id);
+        let line = own.next().unwrap_or_else(|| panic!("no line of {id} in {log}"));
+        assert!(own.next().is_none(), "two lines of {id} in {log}");
+        line
+    };
+    let counted = of("mine-1");
+    assert_eq!(counted["method"], "GET");
+    assert_eq!(counted["route"], "/api/v1/public/ping");
+    assert_eq!(counted["status"], 200);
+    assert_eq!(counted["decision"], "allowed");
+    assert_eq!(counted["account.id"], id);
+    assert_eq!(counted["plan.id"], "growth");
+    assert!(counted["duration_us"].is_u64(), "{counted}");
+    assert!(counted["timestamp"].is_string() && counted["level"] == "INFO", "{counted}");
+    assert_eq!(of("mine-2")["status"], 401);
+}
+
+#[test]
+fn no_key_token_or_secret_reaches_the_log() {
+    let temp = tempfile::tempdir().unwrap();
+    let process = Process::serve(temp.path(), &["--log", "trace"]);
+    let (id, key) = process.account("growth");
+    let token = process.admin_ok("POST", &format!("/accounts/{id}/tokens"), &serde_json::json!({}))["token"].clone();
+    let jwt = token.as_str().unwrap().to_owned();
+    let (wrong_key, wrong_token) = (format!("{key}x"), "a-wrong-admin-token-9876543210");
+    process.public.exchange(&format!("GET /api/v1/public/ping\nX-API-Key: {key}"));
+    process.public.exchange(&format!("GET /api/v1/public/ping\nX-API-Key: {wrong_key}"));
+    process.public.exchange(&format!("GET /api/v1/public/ping?api_key={key}"));
+    process.public.exchange(&format!("POST /check\nContent-Type: application/json\n\n{{\"key\": \"{key}\"}}"));
+    process.public.exchange(&format!("POST /check\nContent-Type: application/json\n\n{{\"key\": {key}}}"));
+    process.public.exchange(&format!("GET /api/v1/public/keys\nAuthorization: Bearer {jwt}"));
+    process.public.exchange(&format!("GET /api/v1/public/keys\nAuthorization: Bearer {jwt}x"));
+    assert_eq!(stats_status(&process, wrong_token), 401);
+    process.admin.exchange(&admin_request("POST", "/accounts", "{\"name\": \"\"}"));
+
+    let log = process.stop();
+
+    assert!(log.contains("answered"), "{log}");
+    for secret in [key.as_str(), &jwt, ADMIN_TOKEN, JWT_SECRET, wrong_token] {
+        // Half of it is too much, too.
+        let half = &secret[secret.len() / 2..];
+        assert!(!log.contains(half), "{half} of {secret} is in the log");
+    }
+}
+
+#[test]
+fn the_demo_prints_lines_that_work_and_leaves_nothing_behind() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut command = klinky(&["serve", "--demo"]);
+    let mut process = Process::start(command.env("TMPDIR", temp.path()).stdout(Stdio::piped()));
+    let stdout = process.take_stdout();
+    let said: Vec<String> =
+        stdout.lines().map_while(Result::ok).take_while(|line| !line.contains("curl -X PATCH")).collect();
+    let (plans, shell): (Vec<_>, Vec<_>) =
+        said.iter().map(|line| line.trim()).partition(|line| line.contains("_live_") && !line.starts_with("export"));
+    let pasted = shell.into_iter().filter(|line| line.starts_with("export") || line.starts_with("curl"));
+    let script = pasted.collect::<Vec<_>>().join("\n");
+
+    let shown = Command::new("sh").args(["-ec", &script.replace("curl", "curl -sS")]).output().unwrap();
+    let statuses: Vec<(&str, u16)> = plans
+        .iter()
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let ping = format!("GET /api/v1/public/ping\nX-API-Key: {}", words[2]);
+            (words[0], process.public.exchange(&ping).status)
+        })
+        .collect();
+    process.stop();
+
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.starts_with("HTTP/1.1 200 OK") && shown.contains("{\"ok\":true}"), "{shown}\n{script}");
+    assert!(shown.contains("{\"limit\":100,\"remaining\":99,"), "{shown}");
+    assert_eq!(statuses, [("free", 403), ("growth", 200), ("scale", 200), ("starter", 403)]);
+    assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_demo_leaves_the_data_directory_alone() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("db");
+    let mut command = klinky(&["serve", "--demo"]);
+
+    let process = Process::start(command.env("KLINKY_DATA_DIR", &dir).stdout(Stdio::null()));
+
+    assert_eq!(process.admin.exchange("GET /readyz").status, 200);
+    assert!(!dir.exists());
+}
+
+#[test]
+fn a_variable_can_say_that_there_is_no_demo() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut command = klinky(&["serve", "--data-dir", temp.path().to_str().unwrap()]);
+
+    let process = Process::start(command.env("KLINKY_DEMO", "false").stdout(Stdio::piped()));
+
+    assert!(temp.path().join("klinky.json").exists());
+    process.stop();
+}
