@@ -35,7 +35,7 @@ struct Shared {
     since_start: Stopwatch,
     /// When the oldest write was made that no commit has begun to cover, in µs since the start; 0: none.
     written_us: AtomicU64,
-    /// When the oldest write was made that the running commit covers; 0: none runs.
+    /// When the oldest write was made that a commit has begun to cover and that is not on disk; 0: none.
     syncing_us: AtomicU64,
     commits: AtomicU64,
     failures: AtomicU64,
@@ -150,21 +150,17 @@ impl Drop for Committer {
 
 impl Shared {
     fn run(&self, db: &sled::Db, file: &File) {
+        let _told = Ended(self);
         loop {
             let (waiters, stopping) = self.next_round();
-            // Taken before the flush: what is written during it is for the next commit.
-            let oldest_us = self.written_us.swap(0, Ordering::SeqCst);
-            self.syncing_us.store(oldest_us, Ordering::SeqCst);
+            self.cover_written();
             let result = commit(db, file);
-            self.note(&result, oldest_us);
+            self.note(&result);
             for waiter in waiters {
                 // A waiter that went away has no use for the answer.
                 let _gone = waiter.send(result.clone());
             }
             if stopping {
-                let mut queue = self.queue.lock();
-                queue.ended = true;
-                queue.waiters.clear();
                 return;
             }
         }
@@ -178,7 +174,7 @@ impl Shared {
                 self.wake.wait(&mut queue);
             } else {
                 let slept = self.wake.wait_for(&mut queue, self.within / 2);
-                if slept.timed_out() && self.written_us.load(Ordering::SeqCst) > 0 {
+                if slept.timed_out() && self.oldest_us().is_some() {
                     break;
                 }
             }
@@ -186,15 +182,29 @@ impl Shared {
         (std::mem::take(&mut queue.waiters), queue.stopping)
     }
 
-    fn note(&self, result: &Result<(), String>, oldest_us: u64) {
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        if let Err(reason) = result {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-            // Still not on disk, and as old as before.
-            self.written_us.store(oldest_us, Ordering::SeqCst);
-            tracing::error!(reason, "could not commit: what was written since the last commit is not on disk");
+    /// Says that the commit which now begins covers what is written; what is written from now on is for the next one.
+    /// What a failed commit was to cover is older, and stays.
+    fn cover_written(&self) {
+        let written_us = self.written_us.load(Ordering::SeqCst);
+        if written_us == 0 {
+            return;
         }
-        self.syncing_us.store(0, Ordering::SeqCst);
+        if self.syncing_us.load(Ordering::SeqCst) == 0 {
+            self.syncing_us.store(written_us, Ordering::SeqCst);
+        }
+        // Last, see `oldest_us`. Only this thread changes a time that is set.
+        self.written_us.store(0, Ordering::SeqCst);
+    }
+
+    fn note(&self, result: &Result<(), String>) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        match result {
+            Ok(()) => self.syncing_us.store(0, Ordering::SeqCst),
+            Err(reason) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(reason, "could not commit: what was written since the last commit is not on disk");
+            }
+        }
     }
 
     fn now_us(&self) -> u64 {
@@ -208,11 +218,32 @@ impl Shared {
         }
     }
 
-    /// Whether something that was written is not on disk after the time within which it should be.
+    /// When the oldest write was made that is not known to be on disk.
+    ///
+    /// A time moves from `written_us` to `syncing_us`, and is set there before it is cleared here. Read in the same
+    /// order, it is met in one of them, or it is on disk.
+    fn oldest_us(&self) -> Option<u64> {
+        let written_us = self.written_us.load(Ordering::SeqCst);
+        let syncing_us = self.syncing_us.load(Ordering::SeqCst);
+        [syncing_us, written_us].into_iter().filter(|&us| us > 0).min()
+    }
+
+    /// Whether something that was written is not on disk after the time within which it should be. Always, if that
+    /// time is zero: whether a commit has just covered the write cannot be told.
     fn is_behind(&self, now_us: u64) -> bool {
         let within_us = u64::try_from(self.within.as_micros()).unwrap_or(u64::MAX);
-        let is_late = |since_us: u64| since_us > 0 && now_us.saturating_sub(since_us) >= within_us;
-        is_late(self.syncing_us.load(Ordering::SeqCst)) || is_late(self.written_us.load(Ordering::SeqCst))
+        self.within.is_zero() || self.oldest_us().is_some_and(|since_us| now_us.saturating_sub(since_us) >= within_us)
+    }
+}
+
+/// Turns waiters away once the thread has ended, be it by a panic of the engine's: they would wait for ever.
+struct Ended<'s>(&'s Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue.lock();
+        queue.ended = true;
+        queue.waiters.clear();
     }
 }
 
@@ -228,15 +259,15 @@ mod tests {
     const WITHIN: Duration = Duration::from_millis(40);
 
     /// A committer whose disk refuses: `/dev/null` cannot be synced.
-    fn refusing(dir: &tempfile::TempDir) -> Committer {
+    fn refusing(dir: &tempfile::TempDir, within: Duration) -> Committer {
         let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
-        Committer::start(db, File::open("/dev/null").unwrap(), WITHIN).unwrap()
+        Committer::start(db, File::open("/dev/null").unwrap(), within).unwrap()
     }
 
     #[test]
     fn requests_wait_and_are_refused_once_commits_have_fallen_behind() {
         let dir = tempfile::tempdir().unwrap();
-        let committer = refusing(&dir);
+        let committer = refusing(&dir, WITHIN);
         let counted = Stopwatch::start();
 
         let mut waits = committer.commit_if_due();
@@ -250,5 +281,39 @@ mod tests {
         assert!(counted.elapsed_us() >= 40_000, "a request waited after {} µs", counted.elapsed_us());
         assert!(waits.unwrap().wait().is_err());
         assert!(committer.totals().1 > 0);
+    }
+
+    #[test]
+    fn a_request_waits_for_the_disk_also_when_a_commit_begins_before_it_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        let committer = refusing(&dir, Duration::ZERO);
+        let now_us = committer.shared.now_us();
+        committer.shared.mark_written(now_us);
+
+        committer.shared.cover_written();
+        committer.shared.syncing_us.store(0, Ordering::SeqCst);
+
+        assert!(committer.shared.is_behind(now_us));
+    }
+
+    #[test]
+    fn a_commit_that_fails_forgets_neither_what_it_covers_nor_what_is_written_during_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let committer = refusing(&dir, Duration::from_secs(3600));
+        let failed = Err("refused".to_owned());
+
+        committer.shared.cover_written();
+        committer.shared.mark_written(7);
+        committer.shared.note(&failed);
+        assert_eq!(committer.shared.oldest_us(), Some(7), "written during a commit of nothing");
+
+        committer.shared.cover_written();
+        committer.shared.mark_written(9);
+        committer.shared.note(&failed);
+        assert_eq!(committer.shared.oldest_us(), Some(7), "covered by a commit that failed");
+
+        committer.shared.cover_written();
+        committer.shared.note(&Ok(()));
+        assert_eq!(committer.shared.oldest_us(), None);
     }
 }
