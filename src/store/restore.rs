@@ -53,8 +53,9 @@ impl Store {
             return Err(RestoreError::NotEmpty);
         }
         let earlier_plans = self.list_plans(None, usize::MAX)?.items;
-        self.write_phase(Phase::Restoring)?;
+        // Before the first write: whatever fails from here on is undone, the phase as well.
         let restore = Restore { store: self, lock, earlier_plans, finished: false };
+        self.write_phase(Phase::Restoring)?;
         restore.clear()?;
         Ok(restore)
     }
