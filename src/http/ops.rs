@@ -17,7 +17,7 @@ async fn health() -> HttpResponse {
 }
 
 async fn readiness(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
-    state.store.probe()?;
+    block(move || state.store.probe()).await?;
     Ok(HttpResponse::Ok().json(serde_json::json!({"status": "ready"})))
 }
 

@@ -230,12 +230,13 @@ impl Store {
         Ok(rows == counters::PURGE_STEP_ROWS)
     }
 
-    /// Reads something from disk or cache, to see whether the store answers.
+    /// Reads and commits, to see whether the store answers: one that can be read may still refuse all writes.
     ///
     /// # Errors
     /// When it does not.
     pub fn probe(&self) -> Result<(), StoreError> {
-        self.trees.meta.get(open::STATE_KEY).map(|_state| ()).map_err(engine("read the store's state"))
+        self.trees.meta.get(open::STATE_KEY).map_err(engine("read the store's state"))?;
+        self.committer.commit().wait()
     }
 
     /// Sizes and totals.

@@ -24,6 +24,7 @@ mod dumps;
 mod dumps_beside;
 mod dumps_refused;
 mod ended_keys;
+mod full_disk;
 mod guarded_open;
 mod harness;
 mod head;

@@ -1,0 +1,48 @@
+//! The real binary on a disk that takes no more: here, a bound on the size of its files.
+
+use serde_json::json;
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::{ADMIN_TOKEN, JWT_SECRET, admin_request};
+use crate::process::Process;
+
+/// Kibibytes that a file may have: enough to start, and for some hundred accounts.
+const FILE_KIB_MAX: u32 = 700;
+/// Accounts that are more than fit.
+const ACCOUNTS: u32 = 5000;
+
+fn serve_with_little_room(dir: &Path) -> Process {
+    // Ignored, the signal does not kill, and the write fails as on a full disk.
+    let script = format!(r#"trap "" XFSZ; ulimit -f {FILE_KIB_MAX}; exec "$0" "$@""#);
+    Process::start(
+        Command::new("bash")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_klinky"), "serve", "--data-dir", dir.to_str().unwrap()])
+            .env("KLINKY_ADMIN_TOKEN", ADMIN_TOKEN)
+            .env("KLINKY_JWT_SECRET", JWT_SECRET),
+    )
+}
+
+#[test]
+fn a_full_disk_is_said_and_loses_nothing_that_was_answered() {
+    let temp = tempfile::tempdir().unwrap();
+    let process = serve_with_little_room(temp.path());
+    let (_id, key) = process.account("growth");
+    let ping = format!("GET /api/v1/public/ping\nX-API-Key: {key}");
+    let account = admin_request("POST", "/accounts", &json!({"name": "x".repeat(100)}).to_string());
+    assert_eq!(process.admin.exchange("GET /readyz").status, 200);
+
+    let statuses: Vec<u16> =
+        (0..ACCOUNTS).map(|_| process.admin.exchange(&account).status).take_while(|s| *s == 201).collect();
+
+    assert!(statuses.len() < ACCOUNTS as usize, "the disk took everything");
+    assert_eq!(process.admin.exchange(&account).status, 503);
+    assert_eq!(process.public.exchange(&ping).status, 503);
+    assert_eq!(process.admin.exchange("GET /readyz").status, 503);
+    assert_eq!(process.admin.exchange("GET /healthz").status, 200);
+    process.kill();
+    let process = Process::serve(temp.path(), &[]);
+    let stored = process.admin.exchange(&admin_request("GET", "/stats", "")).json();
+    assert!(stored["accounts"].as_u64() > u64::try_from(statuses.len()).ok(), "{stored}");
+    assert_eq!(process.public.exchange(&ping).status, 200);
+}
