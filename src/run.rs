@@ -200,5 +200,8 @@ fn token(settings: TokenSettings) -> Result<(), Failure> {
 /// Opens a store for a command, which itself counts nothing: its writes are all durable ones.
 fn open(dir: &Path, first_plans: &[Plan]) -> Result<Store, OpenError> {
     let options = StoreOptions { dir: dir.to_owned(), flush_within: Duration::ZERO };
-    Store::open(&options, first_plans)
+    let store = Store::open(&options, first_plans)?;
+    // Of a server that crashed. If it stays, nothing is lost by it now.
+    let _left = secrets::remove_admin_address(dir);
+    Ok(store)
 }

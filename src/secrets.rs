@@ -125,6 +125,19 @@ pub fn write_admin_address(dir: &Path, address: SocketAddr) -> Result<(), Secret
     fs::write(&path, address.to_string()).map_err(|source| SecretError::File { path, source })
 }
 
+/// Takes back the word of where an admin listener was. It must not outlive its server: `dump` would send the admin
+/// token to whoever listens there next.
+///
+/// # Errors
+/// When the file is there and cannot be removed.
+pub fn remove_admin_address(dir: &Path) -> Result<(), SecretError> {
+    let path = dir.join(ADMIN_ADDRESS_FILE);
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(SecretError::File { path, source }),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Where the server that has this directory open left word that its admin listener is.
 #[must_use]
 pub fn find_admin_address(dir: &Path) -> Option<SocketAddr> {

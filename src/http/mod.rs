@@ -251,7 +251,9 @@ impl Running {
         let store = self.store;
         off_runtime(move || {
             self.housekeeping.stop();
-            store.close().map_err(ServeError::Close)
+            let removed = secrets::remove_admin_address(store.dir());
+            store.close().map_err(ServeError::Close)?;
+            Ok(removed?)
         })
         .await?;
         for task in self.tasks {

@@ -98,6 +98,21 @@ fn a_dump_of_an_account_that_does_not_exist_is_an_error() {
 }
 
 #[test]
+fn a_servers_admin_address_does_not_outlive_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let address = temp.path().join("admin-address");
+
+    Process::serve(temp.path(), &[]).stop();
+    let after_stop = address.exists();
+    Process::serve(temp.path(), &[]).kill();
+    let after_crash = address.exists();
+    let dumped = run(&mut klinky(&["dump", "--data-dir", temp.path().to_str().unwrap()]));
+
+    assert!(!after_stop);
+    assert!(after_crash && !address.exists(), "{}", dumped.stderr);
+}
+
+#[test]
 fn a_dump_of_a_missing_directory_fails_and_makes_none() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("db");
