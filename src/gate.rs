@@ -118,10 +118,10 @@ impl Gate {
     /// # Errors
     /// When the store fails.
     pub fn standing(&self, account_id: AccountId, now: Timestamp) -> Result<Option<Known>, StoreError> {
-        let Some(terms) = self.store.find_terms(account_id) else { return Ok(None) };
-        let limit = self.store.in_force(&terms, now)?.limit;
+        let Some((plan, in_force)) = self.store.terms_in_force(account_id, now)? else { return Ok(None) };
         let used = self.store.used(account_id, Window::at(now))?;
-        Ok(Some(Known { account_id, key_id: None, plan: terms.plan, standing: Standing { limit, used, now } }))
+        let standing = Standing { limit: in_force.limit, used, now };
+        Ok(Some(Known { account_id, key_id: None, plan, standing }))
     }
 
     fn holder(&self, key: &[u8], access: Access, now: Timestamp) -> Result<Holder, Refusal> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
@@ -58,6 +59,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
 fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let mut settings = args.check().map_err(Failure::Usage)?;
     let _logs = start_logs(args)?;
+    raise_open_files();
     // Dropped, and so deleted, when the demo ends.
     let throw_away = args.demo.then(tempfile::tempdir).transpose()?;
     if let Some(dir) = &throw_away {
@@ -103,12 +105,21 @@ async fn print_demo(server: &Running, format: KeyFormat, now: Timestamp) -> Resu
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
+/// Takes as many open files as the system lets this process have: connections are files.
+fn raise_open_files() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(error = &error as &dyn Error, "could not raise the number of open files");
+    }
+}
+
 /// Log lines go to standard error by a thread of their own. Dropping the guard writes what is left.
 fn start_logs(args: &ServeArgs) -> Result<WorkerGuard, Box<dyn Error>> {
     let (writer, guard) = tracing_appender::non_blocking(io::stderr());
     let lines = tracing_subscriber::fmt()
-        // actix_server says at each start and stop what we say already.
-        .with_env_filter(EnvFilter::try_new(format!("actix_server=warn,{}", args.log))?)
+        // actix_server says at each start and stop what we say already; actix_http logs as errors what clients
+        // send that is no HTTP, which is nobody's to mend.
+        .with_env_filter(EnvFilter::try_new(format!("actix_server=warn,actix_http=off,{}", args.log))?)
         .with_writer(writer)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal());

@@ -54,6 +54,11 @@ pub struct InForce {
     pub limit: Limit,
 }
 
+impl InForce {
+    /// No access.
+    pub const NOTHING: Self = Self { api_access: false, limit: Limit::new(0) };
+}
+
 impl Terms {
     /// Terms on `plan` with nothing special.
     #[must_use]

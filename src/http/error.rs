@@ -106,6 +106,9 @@ impl ApiError {
             Self::HeadersTooLarge { bytes_max } => format!("Request headers exceed {bytes_max} bytes."),
             Self::Timeout { secs } => format!("Request body did not arrive within {secs} seconds."),
             Self::BadRequest => "The request cannot be read.".to_owned(),
+            Self::Store(StoreError::Commit { .. }) => {
+                "The disk refused to write. Nothing was counted; a change may be in force until a restart.".to_owned()
+            }
             Self::Store(_) => "The store is unavailable. Nothing was counted; please try again.".to_owned(),
             Self::Internal(_, _) => "Internal error.".to_owned(),
         }

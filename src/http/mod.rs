@@ -32,10 +32,12 @@ use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::{Condition, from_fn};
-use actix_web::{App, HttpMessage, HttpRequest, HttpServer, Resource, Route, web};
+use actix_web::{App, HttpMessage, HttpRequest, HttpServer, Route, web};
 use ipnet::IpNet;
+use rustix::process::Resource;
+use tokio::sync::Semaphore;
 
-use self::admin::Lockouts;
+use self::admin::{DUMPS_MAX, Lockouts};
 use self::error::ApiError;
 use self::metrics::Metrics;
 use crate::clock::Clock;
@@ -51,6 +53,11 @@ use crate::tokens::{Signer, Verifier};
 /// Connections that one worker holds at once. Idle ones cost about 10 kB each; more than this on a
 /// small VM is an attack, and waits in the backlog.
 const CONNECTIONS_PER_WORKER_MAX: usize = 10_000;
+/// Open files that the public listener leaves to the admin listener, the store and the system: an attack on the
+/// one must not shut out the other.
+const FILES_RESERVED: u64 = 256;
+/// Connections of the admin listener.
+const ADMIN_CONNECTIONS_MAX: usize = 128;
 /// How long an idle connection is kept: longer than the 60 s of common load balancers, so that it is they
 /// who close (a connection that we close may lose a request).
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -74,6 +81,7 @@ pub(crate) struct State {
     pub(crate) verifier: Verifier,
     pub(crate) admin_token: Secret,
     pub(crate) lockouts: Lockouts,
+    pub(crate) dumps: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// Makes request ids of one start differ from those of another.
@@ -176,6 +184,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         verifier: Verifier::new(&jwt_secret, settings.issuer.clone()),
         admin_token: admin_token.clone(),
         lockouts: Lockouts::default(),
+        dumps: Arc::new(Semaphore::new(DUMPS_MAX)),
         metrics: Metrics::new(),
         trusted_proxies: settings.trusted_proxies.clone(),
         boot_id: getrandom::u64().map_err(|error| ServeError::System(io::Error::other(error.to_string())))?,
@@ -276,6 +285,7 @@ struct Binding {
 /// Binds a listener and begins to serve. The server runs once it is spawned.
 fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketAddr), ServeError> {
     let (address, workers, state) = (binding.address, binding.workers, state.clone());
+    let connections_max = connections_per_worker(binding.listener, workers);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
@@ -286,7 +296,7 @@ fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketA
     });
     let bound = server
         .workers(workers)
-        .max_connections(CONNECTIONS_PER_WORKER_MAX)
+        .max_connections(connections_max)
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
@@ -296,6 +306,18 @@ fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketA
         .map_err(|source| ServeError::Bind { address, source })?;
     let listening = bound.addrs().first().copied().unwrap_or(address);
     Ok((bound.run(), listening))
+}
+
+/// Connections that one worker of a listener may hold, so that all together fit the process's open files.
+fn connections_per_worker(listener: Listener, workers: usize) -> usize {
+    match listener {
+        Listener::Admin => ADMIN_CONNECTIONS_MAX,
+        Listener::Public => {
+            let files = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+            let free = usize::try_from(files.saturating_sub(FILES_RESERVED)).unwrap_or(usize::MAX);
+            free.checked_div(workers).unwrap_or(free).clamp(1, CONNECTIONS_PER_WORKER_MAX)
+        }
+    }
 }
 
 fn public_routes(routes: &mut web::ServiceConfig) {
@@ -316,9 +338,9 @@ async fn nothing_here() -> Result<actix_web::HttpResponse, ApiError> {
 }
 
 /// A resource that answers other methods with 405 and what it allows.
-fn resource(path: &str, allow: &'static str, methods: impl IntoIterator<Item = Route>) -> Resource {
+fn resource(path: &str, allow: &'static str, methods: impl IntoIterator<Item = Route>) -> actix_web::Resource {
     let answer = move || async move { Err::<actix_web::HttpResponse, _>(ApiError::MethodNotAllowed { allow }) };
-    methods.into_iter().fold(web::resource(path), Resource::route).default_service(web::to(answer))
+    methods.into_iter().fold(web::resource(path), actix_web::Resource::route).default_service(web::to(answer))
 }
 
 /// Runs what blocks (the store's writes wait for the disk) on the pool that is there for it.

@@ -79,12 +79,12 @@ impl Store {
         self.memory.find_terms(account)
     }
 
-    /// What terms come to at `now`.
+    /// An account's plan, and what its terms come to at `now`; `None` if there is no such account.
     ///
     /// # Errors
     /// When a plan that they name is missing.
-    pub fn in_force(&self, terms: &Terms, now: Timestamp) -> Result<InForce, StoreError> {
-        self.memory.in_force(terms, now)
+    pub fn terms_in_force(&self, account: AccountId, now: Timestamp) -> Result<Option<(PlanId, InForce)>, StoreError> {
+        self.memory.terms_in_force(account, now)
     }
 
     /// The plans with API access, the smallest limit first.

@@ -78,6 +78,17 @@ impl Memory {
         }))
     }
 
+    /// An account's plan, and what its terms come to at `now`. Under the account's lock, so that no plan goes that
+    /// they name: who removes a plan has moved its accounts first.
+    pub(super) fn terms_in_force(
+        &self,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<Option<(PlanId, InForce)>, StoreError> {
+        let Some(terms) = self.accounts.get(&account) else { return Ok(None) };
+        Ok(Some((terms.plan.clone(), self.in_force(&terms, now)?)))
+    }
+
     /// What terms come to at `now`.
     pub(super) fn in_force(&self, terms: &Terms, now: Timestamp) -> Result<InForce, StoreError> {
         let plans = self.plans.read();

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::patch::{Object, nullable, present};
 use super::{account_id, author};
 use crate::accounts::{self, AccountDraft, PLAN_DEFAULT};
-use crate::domain::account::{Account, AccountPatch, Trial};
+use crate::domain::account::{Account, AccountPatch, InForce, Trial};
 use crate::domain::decision::{Limit, Used};
 use crate::domain::id::AccountId;
 use crate::domain::plan::PlanId;
@@ -216,8 +216,10 @@ async fn set_used(
     show_standing(&state, account, now)
 }
 
+/// An account as it is shown. If it was removed since it was read, nothing is in force.
 fn view(store: &Store, account: &Account, now: Timestamp) -> Result<AccountView, ApiError> {
-    Ok(AccountView::of(account, store.in_force(&account.terms, now)?))
+    let in_force = store.terms_in_force(account.id, now)?.map_or(InForce::NOTHING, |(_plan, in_force)| in_force);
+    Ok(AccountView::of(account, in_force))
 }
 
 /// A plan that a body names and that does not exist is a fault of the body: of its `plan`, or else of its trial's.

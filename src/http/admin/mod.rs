@@ -13,6 +13,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, HttpRequest, web};
 
 pub(crate) use self::lockout::Lockouts;
+pub(crate) use self::whole::DUMPS_MAX;
 use super::error::ApiError;
 use super::{State, client, extract, nothing_here, request_id};
 use crate::domain::id::AccountId;

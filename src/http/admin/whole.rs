@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, BufReader, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::{self, Bytes, Payload};
@@ -30,6 +31,10 @@ use crate::store::{Store, StoreError};
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks that wait between the store and the network, in either direction.
 const CHUNKS_MAX: usize = 4;
+/// Dumps that run at once: each holds a thread of the pool on which administrative writes run, too.
+pub(crate) const DUMPS_MAX: usize = 4;
+/// How long a client of a dump may take nothing: as long as a body may take to come.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(BODY_SECS_MAX);
 /// Accounts in the statistics' list of the busiest.
 const TOP_ACCOUNTS: usize = 10;
 
@@ -47,15 +52,18 @@ async fn dump(state: web::Data<State>, request: HttpRequest) -> Result<HttpRespo
     if let Some(id) = filter.account {
         state.store.find_terms(id).ok_or(ApiError::NotFound("account"))?;
     }
+    let place = Arc::clone(&state.dumps).try_acquire_owned();
+    let place =
+        place.map_err(|_full| ApiError::Conflict(format!("{DUMPS_MAX} dumps are running. Try again later.")))?;
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
     let span = tracing::Span::current();
     actix_web::rt::task::spawn_blocking(move || {
-        let _entered = span.enter();
+        let (_entered, _place) = (span.enter(), place);
         let mut out = ChunkWriter { sender: sender.clone(), chunk: Vec::with_capacity(CHUNK_BYTES) };
         if let Err(error) = dump::write(&state.store, &filter, now, &mut out) {
             tracing::warn!(error = &error as &dyn std::error::Error, "a dump was cut off");
             // An error in place of the end breaks the connection off, so that the client notices.
-            let _gone = sender.blocking_send(Err(error));
+            let _gone = sender.try_send(Err(error));
         }
     });
     let chunks = futures_util::stream::unfold(receiver, |mut receiver| async move {
@@ -98,8 +106,12 @@ impl Write for ChunkWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES));
-        let sent = self.sender.blocking_send(Ok(chunk.into()));
-        sent.map_err(|_gone| io::Error::new(io::ErrorKind::BrokenPipe, "the client went away"))
+        let sent = tokio::time::timeout(CHUNK_TIMEOUT, self.sender.send(Ok(chunk.into())));
+        match tokio::runtime::Handle::current().block_on(sent) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_gone)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client went away")),
+            Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")),
+        }
     }
 }
 

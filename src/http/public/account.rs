@@ -14,6 +14,7 @@ async fn show(state: web::Data<State>, request: HttpRequest) -> Result<HttpRespo
     let known = guard::known(&request)?;
     let store = state.store.clone();
     let account = block(move || store.get_account(known.account_id)).await?;
-    let in_force = state.store.in_force(&account.terms, known.standing.now)?;
+    let in_force = state.store.terms_in_force(account.id, known.standing.now)?;
+    let (_plan, in_force) = in_force.ok_or(ApiError::NotFound("account"))?;
     Ok(HttpResponse::Ok().json(OwnAccountView::of(&account, in_force)))
 }
