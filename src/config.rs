@@ -4,10 +4,11 @@
 //! [`ServeArgs::check`] turns text into [`ServeSettings`], or into the list of what is wrong.
 
 #![expect(clippy::doc_markdown, reason = "the docs of flags are their help texts, where backticks are noise")]
+#![allow(rustdoc::bare_urls, clippy::allow_attributes, reason = "likewise; only rustdoc would see an expectation met")]
 
+mod links;
 mod parse;
 
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,8 +16,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+pub use self::links::{LinkArgs, LinkSettings};
 use self::parse::{
-    cores, parse_address, parse_bounded, parse_choice, parse_network, parse_origin, parse_ttl, parse_workers,
+    Faults, cores, parse_address, parse_bounded, parse_choice, parse_network, parse_origin, parse_ttl, parse_workers,
     read_issuer,
 };
 use crate::domain::id::AccountId;
@@ -97,6 +99,9 @@ pub struct ServeArgs {
     /// The `aud` that tokens of the outside issuer must carry
     #[arg(long, env = "KLINKY_JWT_AUDIENCE", value_name = "TEXT")]
     pub jwt_audience: Option<String>,
+    /// Links of the built-in API.
+    #[command(flatten)]
+    pub links: LinkArgs,
     /// How log lines look: text, for people, or json, one object a line
     #[arg(long, env = "KLINKY_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: String,
@@ -196,6 +201,8 @@ pub enum DumpKind {
     Keys,
     /// Counters.
     Counters,
+    /// Links, with their clicks.
+    Links,
 }
 
 /// What `dump` prints, and from where, checked.
@@ -249,6 +256,8 @@ pub struct ServeSettings {
     pub trusted_proxies: Vec<IpNet>,
     /// An outside issuer of JWTs.
     pub issuer: Option<Issuer>,
+    /// What links run on.
+    pub links: LinkSettings,
     /// From the environment.
     pub admin_token: Option<Secret>,
     /// From the environment.
@@ -279,10 +288,12 @@ impl ServeArgs {
         faults.check_length("KLINKY_JWT_SECRET", self.jwt_secret.as_ref(), JWT_SECRET_BYTES_MIN);
         faults.keep("--log-format", self.log_format());
         faults.check_log(&self.log);
-        match (listen, admin_listen, flush_ms, key_format, workers, issuer) {
-            (Some(listen), Some(admin_listen), Some(flush_ms), Some(key_format), Some(workers), Some(issuer))
-                if faults.0.is_empty() =>
-            {
+        let links = self.links.check(&mut faults);
+        let (Some(listen), Some(admin_listen), Some(links)) = (listen, admin_listen, links) else {
+            return Err(faults.0);
+        };
+        match (flush_ms, key_format, workers, issuer) {
+            (Some(flush_ms), Some(key_format), Some(workers), Some(issuer)) if faults.0.is_empty() => {
                 Ok(ServeSettings {
                     listen,
                     admin_listen,
@@ -293,6 +304,7 @@ impl ServeArgs {
                     cors_origins,
                     trusted_proxies,
                     issuer,
+                    links,
                     admin_token: self.admin_token.clone(),
                     jwt_secret: self.jwt_secret.clone(),
                 })
@@ -352,30 +364,6 @@ impl TokenArgs {
             }
             _ => Err(faults.0),
         }
-    }
-}
-
-/// Gathers what is wrong.
-#[derive(Default)]
-struct Faults(Vec<String>);
-
-impl Faults {
-    fn keep<T, E: Display>(&mut self, flag: &str, parsed: Result<T, E>) -> Option<T> {
-        parsed.map_err(|error| self.0.push(format!("{flag}: {error}"))).ok()
-    }
-
-    fn keep_all<T, E: Display>(&mut self, flag: &str, raw: &[String], parse: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
-        raw.iter().filter_map(|raw| self.keep(flag, parse(raw))).collect()
-    }
-
-    fn check_length(&mut self, variable: &str, secret: Option<&Secret>, bytes_min: usize) {
-        if secret.is_some_and(|secret| secret.reveal().len() < bytes_min) {
-            self.0.push(format!("{variable}: must be at least {bytes_min} bytes"));
-        }
-    }
-
-    fn check_log(&mut self, filter: &str) {
-        self.keep("--log", tracing_subscriber::EnvFilter::try_new(filter));
     }
 }
 

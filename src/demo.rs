@@ -102,7 +102,7 @@ Paste this into another shell:
 
 And then:
 
-  curl -i $API/api/v1/public/ping -H \"X-API-Key: $KEY\"
+  curl -i $API/api/v1/public/links -H \"X-API-Key: $KEY\"
   curl $API/api/v1/public/keys/rate-limit -H \"Authorization: Bearer $JWT\"
   curl -X PATCH $ADMIN/admin/v1/accounts/$ACCOUNT -H \"Authorization: Bearer $ADMIN_TOKEN\" -d '{{\"plan\": \"scale\"}}'
 

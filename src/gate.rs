@@ -103,12 +103,23 @@ impl Gate {
         }
     }
 
+    /// Gives the units of a request back that was let through and then failed in the store.
+    ///
+    /// # Errors
+    /// When the counter cannot be written either.
+    pub fn give_back(&self, known: &mut Known, cost: Cost) -> Result<(), StoreError> {
+        let standing = &mut known.standing;
+        self.store.give_back(known.account_id, standing.window(), cost)?;
+        standing.used = standing.used.minus(cost);
+        Ok(())
+    }
+
     /// Who shows `key` and where the account stands. Counts nothing.
     ///
     /// # Errors
-    /// When a request with this key would not pass for another reason than the limit.
-    pub fn look(&self, key: &[u8], now: Timestamp) -> Result<Known, Refusal> {
-        let holder = self.holder(key, Access::Read, now)?;
+    /// When a request with this key and `access` would not pass for another reason than the limit.
+    pub fn look(&self, key: &[u8], access: Access, now: Timestamp) -> Result<Known, Refusal> {
+        let holder = self.holder(key, access, now)?;
         let used = self.store.used(holder.account_id, Window::at(now))?;
         Ok(known(holder, used, now))
     }

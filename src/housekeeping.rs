@@ -1,5 +1,5 @@
-//! What must be done from time to time, on a thread of its own: purging counters of past hours and
-//! writing last uses of keys. Requests neither do it nor wait for it.
+//! What must be done from time to time, on a thread of its own: purging counters of past hours, clicks of past
+//! months and expired answers, and writing last uses of keys. Requests neither do it nor wait for it.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -9,11 +9,15 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::clock::Clock;
+use crate::domain::id::LinkId;
+use crate::domain::time::Day;
 use crate::domain::window::Window;
 use crate::store::{Store, StoreError};
 
 /// Between two rounds: last uses are on disk within this and a flush interval.
 const ROUND: Duration = Duration::from_secs(1);
+/// Links that are looked at in a round: a million links are gone round in 17 minutes.
+const LINKS_PER_ROUND: usize = 1000;
 /// Between two purge steps: half of the time at most goes into purging, however much there is.
 const PURGE_PAUSE: Duration = Duration::from_millis(10);
 
@@ -45,12 +49,15 @@ impl Housekeeping {
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(store: Arc<Store>, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+    pub fn start(store: Arc<Store>, clock: Arc<dyn Clock>, click_retention_days: u32) -> std::io::Result<Self> {
         let stop = Arc::new(Stop::default());
         let asked = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("housekeeping".to_owned()).spawn(move || {
+            let mut links = LinkWalk { click_retention_days, after: None };
             while !asked.sleep(ROUND) {
-                if let Err(error) = round(&store, clock.as_ref(), &asked) {
+                let done =
+                    round(&store, clock.as_ref(), &asked).and_then(|()| links.walk(&store, clock.as_ref(), &asked));
+                if let Err(error) = done {
                     tracing::error!(error = &error as &dyn Error, "housekeeping failed; it is tried again");
                 }
             }
@@ -79,11 +86,44 @@ impl Drop for Housekeeping {
 /// Keeps the running hour and the one before: a clock that steps back a little finds its counters.
 fn round(store: &Store, clock: &dyn Clock, stop: &Stop) -> Result<(), StoreError> {
     store.write_last_used()?;
-    let first_kept = Window::at(clock.now()).previous();
+    let now = clock.now();
+    let first_kept = Window::at(now).previous();
     while store.purge_counters_step(first_kept)? {
         if stop.sleep(PURGE_PAUSE) {
             return Ok(());
         }
     }
+    while store.purge_kept_step(now)? {
+        if stop.sleep(PURGE_PAUSE) {
+            return Ok(());
+        }
+    }
     Ok(())
+}
+
+/// Goes round all links, some of them each round, and purges what they need not keep.
+struct LinkWalk {
+    click_retention_days: u32,
+    after: Option<LinkId>,
+}
+
+impl LinkWalk {
+    fn walk(&mut self, store: &Store, clock: &dyn Clock, stop: &Stop) -> Result<(), StoreError> {
+        while store.purge_doomed_step()? {
+            if stop.sleep(PURGE_PAUSE) {
+                return Ok(());
+            }
+        }
+        let first_kept = Day::of(clock.now()).minus(self.click_retention_days).start();
+        let page = store.link_ids_after(self.after, LINKS_PER_ROUND)?;
+        for &link in &page.items {
+            while store.purge_clicks_step(link, first_kept)? {
+                if stop.sleep(PURGE_PAUSE) {
+                    return Ok(());
+                }
+            }
+        }
+        self.after = page.items.last().copied().filter(|_last| page.has_more);
+        Ok(())
+    }
 }

@@ -7,7 +7,8 @@
 //! - [`store`]: sled; accounts, keys and plans with a copy in memory, counters by compare-and-swap.
 //! - [`domain`]: pure values and rules; [`domain::decision::decide`] is the rule of the limit.
 //!
-//! Around it: [`accounts`], [`keys`], [`tokens`], [`dump`] are what operators and account holders do;
+//! Around it: [`idempotency`] has a request run once however often it is sent;
+//! [`accounts`], [`keys`], [`tokens`], [`dump`] are what operators and account holders do;
 //! [`config`], [`secrets`], [`clock`], [`ids`], [`plans`], [`housekeeping`] are what a server needs.
 //!
 //! Invariants:
@@ -26,9 +27,12 @@ pub mod dump;
 pub mod gate;
 pub mod housekeeping;
 pub mod http;
+pub mod idempotency;
 pub mod ids;
 pub mod keys;
+pub mod links;
 pub mod plans;
+pub mod recorder;
 pub mod remote;
 pub mod run;
 pub mod secrets;

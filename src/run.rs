@@ -192,11 +192,12 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     let dir = args.data_dir.display();
     writeln!(
         io::stdout(),
-        "restored {} plans, {} accounts, {} keys and {} counters into {dir}",
+        "restored {} plans, {} accounts, {} keys, {} counters and {} links into {dir}",
         rows.plans,
         rows.accounts,
         rows.keys,
-        rows.counters
+        rows.counters,
+        rows.links
     )?;
     Ok(())
 }

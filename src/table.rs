@@ -39,6 +39,16 @@ const KEYS: &[Column] = &[
 const COUNTERS: &[Column] =
     &[Column("HOUR", "hour", 20), Column("ACCOUNT", "account_id", 36), Column("USED", "used", 10)];
 
+const LINKS: &[Column] = &[
+    Column("LINK", "id", 36),
+    Column("ACCOUNT", "account_id", 36),
+    Column("SLUG", "slug", 32),
+    Column("NAME", "name", 24),
+    Column("ACTIVE", "is_active", 6),
+    Column("EXPIRES", "expires_at", 24),
+    Column("DELETED", "deleted_at", 24),
+];
+
 /// Writes tables to `out`.
 pub struct Table<W: Write> {
     out: W,
@@ -61,6 +71,7 @@ impl<W: Write> Table<W> {
             "account" => ACCOUNTS,
             "key" => KEYS,
             "counter" => COUNTERS,
+            "link" => LINKS,
             _ => return Ok(()),
         };
         if kind != self.kind {

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use ipnet::IpNet;
 
+use crate::secrets::Secret;
 use crate::tokens::{Issuer, Ttl};
 
 /// Most workers of the public listener: far above the cores of a small VM.
@@ -67,4 +68,33 @@ pub(super) fn parse_choice<T: ValueEnum>(raw: &str) -> Result<T, String> {
 pub(super) fn parse_ttl(raw: &str) -> Result<Ttl, String> {
     let secs = raw.parse().map_err(|_syntax| "must be a whole number of seconds".to_owned())?;
     Ttl::from_secs(secs).map_err(|error| error.to_string())
+}
+
+/// Gathers what is wrong.
+#[derive(Default)]
+pub(super) struct Faults(pub(super) Vec<String>);
+
+impl Faults {
+    pub(super) fn keep<T, E: Display>(&mut self, flag: &str, parsed: Result<T, E>) -> Option<T> {
+        parsed.map_err(|error| self.0.push(format!("{flag}: {error}"))).ok()
+    }
+
+    pub(super) fn keep_all<T, E: Display>(
+        &mut self,
+        flag: &str,
+        raw: &[String],
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        raw.iter().filter_map(|raw| self.keep(flag, parse(raw))).collect()
+    }
+
+    pub(super) fn check_length(&mut self, variable: &str, secret: Option<&Secret>, bytes_min: usize) {
+        if secret.is_some_and(|secret| secret.reveal().len() < bytes_min) {
+            self.0.push(format!("{variable}: must be at least {bytes_min} bytes"));
+        }
+    }
+
+    pub(super) fn check_log(&mut self, filter: &str) {
+        self.keep("--log", tracing_subscriber::EnvFilter::try_new(filter));
+    }
 }

@@ -67,3 +67,11 @@ uuid_id! {
     /// One API key's public name; not the key.
     KeyId
 }
+uuid_id! {
+    /// A short link.
+    LinkId
+}
+uuid_id! {
+    /// A recorded click.
+    ClickId
+}

@@ -4,12 +4,17 @@
 //! Every type has private fields and one fallible constructor, so that what exists is valid.
 
 pub mod account;
+pub mod click;
 pub mod decision;
 pub mod id;
+pub mod idempotency;
 pub mod key;
+pub mod link;
 pub mod plan;
 pub mod text;
 pub mod time;
+pub mod variant;
+pub mod web;
 pub mod window;
 
 /// Why a raw value was refused, as a phrase that follows the name of its field:

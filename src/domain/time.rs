@@ -14,7 +14,14 @@ const LAST_MS: i64 = 253_402_300_799_999;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
+const DAY_MS: i64 = 86_400_000;
+
 impl Timestamp {
+    /// The first instant there is.
+    pub const EPOCH: Self = Self(0);
+    /// The last instant there is.
+    pub const LAST: Self = Self(LAST_MS);
+
     /// The instant `ms` milliseconds after the Unix epoch.
     ///
     /// # Errors
@@ -75,6 +82,67 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let utc: DateTime<Utc> = DateTime::from_timestamp_millis(self.0).unwrap_or_default();
         f.write_str(&utc.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    }
+}
+
+/// A UTC day, counted from the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(u32);
+
+impl Day {
+    /// The day that an instant lies in.
+    #[must_use]
+    pub fn of(at: Timestamp) -> Self {
+        Self(u32::try_from(at.0.div_euclid(DAY_MS)).unwrap_or(u32::MAX))
+    }
+
+    /// The day that is the `days`-th since the Unix epoch.
+    #[must_use]
+    pub const fn from_days(days: u32) -> Self {
+        Self(days)
+    }
+
+    /// Days since the Unix epoch.
+    #[must_use]
+    pub const fn as_days(self) -> u32 {
+        self.0
+    }
+
+    /// Reads `2026-01-31`.
+    ///
+    /// # Errors
+    /// When the text is no such date, or lies before 1970.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let form = || Invalid::new("must be a date such as 2026-01-31");
+        let well_formed = text.len() == 10 && text.bytes().all(|c| c.is_ascii_digit() || c == b'-');
+        if !well_formed {
+            return Err(form());
+        }
+        Ok(Self::of(Timestamp::parse(&format!("{text}T00:00:00Z")).map_err(|_date| form())?))
+    }
+
+    /// The first instant of the day.
+    #[must_use]
+    pub fn start(self) -> Timestamp {
+        Timestamp::from_millis_clamped(i64::from(self.0).saturating_mul(DAY_MS))
+    }
+
+    /// The first instant of the next day.
+    #[must_use]
+    pub fn end(self) -> Timestamp {
+        Timestamp::from_millis_clamped(i64::from(self.0).saturating_add(1).saturating_mul(DAY_MS))
+    }
+
+    /// The day so many days before.
+    #[must_use]
+    pub const fn minus(self, days: u32) -> Self {
+        Self(self.0.saturating_sub(days))
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.start().to_string().split('T').next().unwrap_or_default())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::link_lines::{ClickDayLine, ClickLine, ConversionLine, LinkLine};
 use crate::domain::Invalid;
 use crate::domain::account::{Account, Terms, Trial};
 use crate::domain::decision::{Limit, Used};
@@ -25,6 +26,10 @@ pub(super) enum Line {
     Account(AccountLine),
     Key(KeyLine),
     Counter(CounterLine),
+    Link(Box<LinkLine>),
+    ClickDay(ClickDayLine),
+    Click(Box<ClickLine>),
+    Conversion(ConversionLine),
     End(EndLine),
 }
 
@@ -259,10 +264,10 @@ impl CounterLine {
 }
 
 /// Names the field that was refused.
-fn field<T>(name: &str, checked: Result<T, Invalid>) -> Result<T, String> {
+pub(super) fn field<T>(name: &str, checked: Result<T, Invalid>) -> Result<T, String> {
     checked.map_err(|error| format!("{name}: {error}"))
 }
 
-fn instant(name: &str, text: Option<&String>) -> Result<Option<Timestamp>, String> {
+pub(super) fn instant(name: &str, text: Option<&String>) -> Result<Option<Timestamp>, String> {
     text.map(|text| field(name, Timestamp::parse(text))).transpose()
 }

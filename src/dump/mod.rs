@@ -9,9 +9,10 @@
 //! out only if its account did, and an account's plan goes out before the account.
 
 mod lines;
+mod link_lines;
 mod restore;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use self::lines::Line;
@@ -19,8 +20,9 @@ pub use self::restore::{RestoreFailure, Restored, restore};
 use crate::config::DumpKind;
 use crate::domain::account::Account;
 use crate::domain::id::AccountId;
+use crate::domain::link::Link;
 use crate::domain::plan::{Plan, PlanId};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Day, Timestamp};
 use crate::store::{Counter, DirectoryError, KeyUse, Store, StoreError};
 
 /// Rows that are read from the store at a time.
@@ -105,7 +107,8 @@ impl Dump<'_> {
             }
         }
         store.keys().try_for_each(|key| self.key(&key?))?;
-        store.counters().try_for_each(|counter| self.counter(&counter?))
+        store.counters().try_for_each(|counter| self.counter(&counter?))?;
+        store.links().try_for_each(|link| self.link(store, &link?))
     }
 
     fn one_account(&mut self, store: &Store, id: AccountId) -> Result<(), DumpError> {
@@ -113,7 +116,8 @@ impl Dump<'_> {
         self.account(store, &account)?;
         let keys = found(store.list_keys(id, None, PAGE_ROWS))?;
         keys.items.iter().try_for_each(|key| self.key(key))?;
-        store.counters().try_for_each(|counter| self.counter(&counter?))
+        store.counters().try_for_each(|counter| self.counter(&counter?))?;
+        store.links_of(id).try_for_each(|link| self.link(store, &link?))
     }
 
     fn plan(&mut self, plan: &Plan) -> Result<(), DumpError> {
@@ -170,6 +174,28 @@ impl Dump<'_> {
             return Ok(());
         }
         self.row(&Line::Counter(counter.into()))
+    }
+
+    /// A link and what became of it. The sums go first, and of each day no more clicks than they count: others came
+    /// since, and would be counted by nothing.
+    fn link(&mut self, store: &Store, link: &Link) -> Result<(), DumpError> {
+        if !self.filter.has(DumpKind::Links) || !self.accounts.contains(&link.account_id) {
+            return Ok(());
+        }
+        self.row(&Line::Link(Box::new(link.into())))?;
+        let days = store.click_days(link.id)?;
+        for (day, tallies) in &days {
+            self.row(&Line::ClickDay((link.id, *day, tallies).into()))?;
+        }
+        let mut left: HashMap<Day, u64> = days.iter().map(|(day, tallies)| (*day, tallies.sum().clicks)).collect();
+        for click in store.clicks_of(link.id) {
+            let click = click?;
+            if let Some(left) = left.get_mut(&Day::of(click.clicked_at)).filter(|left| **left > 0) {
+                *left = left.saturating_sub(1);
+                self.row(&Line::Click(Box::new((&click).into())))?;
+            }
+        }
+        store.conversions_of(link.id).try_for_each(|conversion| self.row(&Line::Conversion((&conversion?).into())))
     }
 
     fn row(&mut self, line: &Line) -> Result<(), DumpError> {

@@ -43,6 +43,10 @@ pub struct Restored {
     pub keys: u64,
     /// Counters.
     pub counters: u64,
+    /// Links.
+    pub links: u64,
+    /// Clicks, days of clicks, and conversions.
+    pub clicks: u64,
 }
 
 /// Fills an empty store from a dump: all of it, or nothing. It is on disk when this returns.
@@ -114,6 +118,23 @@ fn put(restore: &Restore<'_>, line: &Line, restored: &mut Restored) -> Result<()
             restore.put_counter(&line.check()?)?;
             &mut restored.counters
         }
+        Line::Link(line) => {
+            restore.put_link(&line.check()?)?;
+            &mut restored.links
+        }
+        Line::ClickDay(line) => {
+            let (link, day, tallies) = line.check()?;
+            restore.put_click_day(link, day, &tallies)?;
+            &mut restored.clicks
+        }
+        Line::Click(line) => {
+            restore.put_click(&line.check()?)?;
+            &mut restored.clicks
+        }
+        Line::Conversion(line) => {
+            restore.put_conversion(&line.check()?)?;
+            &mut restored.clicks
+        }
     };
     *rows = rows.saturating_add(1);
     Ok(())
@@ -121,7 +142,8 @@ fn put(restore: &Restore<'_>, line: &Line, restored: &mut Restored) -> Result<()
 
 /// The end line shows that nothing was cut off; it counts the rows and nothing follows it.
 fn check_end(end: &EndLine, restored: &Restored, dump: &mut impl BufRead) -> Result<(), String> {
-    let kinds = [restored.plans, restored.accounts, restored.keys, restored.counters];
+    let Restored { plans, accounts, keys, counters, links, clicks } = *restored;
+    let kinds = [plans, accounts, keys, counters, links, clicks];
     let rows = kinds.into_iter().fold(0, u64::saturating_add);
     if end.rows != rows {
         return Err(format!("the dump says that it has {} rows, and has {rows}", end.rows));
@@ -139,9 +161,7 @@ fn check_header(dump: &mut impl BufRead) -> Result<(), RestoreFailure> {
         Ok(Line::Header(header)) => {
             Err(RestoreFailure::Header(format!("its format is {:?}, version {}", header.format, header.version)))
         }
-        Ok(Line::Plan(_) | Line::Account(_) | Line::Key(_) | Line::Counter(_) | Line::End(_)) => {
-            Err(RestoreFailure::Header("its first line is not a header".to_owned()))
-        }
+        Ok(_row) => Err(RestoreFailure::Header("its first line is not a header".to_owned())),
         Err(reason) => Err(RestoreFailure::Header(reason)),
     }
 }

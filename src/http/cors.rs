@@ -18,14 +18,14 @@ pub(crate) fn policy(origins: &[String]) -> Cors {
             header::CONTENT_TYPE,
             header::ACCEPT,
             header::IF_NONE_MATCH,
-            header::HeaderName::from_static("idempotency-key"),
+            headers::IDEMPOTENCY_KEY,
             headers::API_KEY,
             headers::REQUEST_ID,
         ])
         .expose_headers([
             header::RETRY_AFTER,
             header::ETAG,
-            header::HeaderName::from_static("idempotent-replayed"),
+            headers::IDEMPOTENT_REPLAYED,
             headers::X_LIMIT,
             headers::X_REMAINING,
             headers::X_RESET,

@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use super::headers;
 use crate::gate::{Known, Refusal, Stop};
+use crate::idempotency::ClaimError;
 use crate::keys::IssueError;
-use crate::store::{DirectoryError, KEYS_PER_ACCOUNT_MAX, RestoreError, StoreError};
+use crate::links::CreateError;
+use crate::store::{DirectoryError, KEYS_PER_ACCOUNT_MAX, LinkError, RestoreError, StoreError};
 
 /// The problem type of a 429, from draft-ietf-httpapi-ratelimit-headers-11 §5.
 const QUOTA_EXCEEDED_TYPE: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
@@ -18,6 +20,9 @@ const QUOTA_EXCEEDED_TITLE: &str = "Request cannot be satisfied as assigned quot
 
 const ERROR_BODY: HeaderName = HeaderName::from_static("x-klinky-error-body");
 const DENIED_STATUS: HeaderName = HeaderName::from_static("x-ratelimit-status");
+
+/// Marks an answer that says that the store failed and nothing was counted.
+pub(crate) struct StoreFailed;
 
 /// Marks an answer whose body is what it must be, such as an empty one for nginx.
 pub(crate) struct BodyIsFinal;
@@ -41,6 +46,8 @@ pub(crate) enum ApiError {
     AdminLockedOut { secs: u32 },
     #[error("no such {0}")]
     NotFound(&'static str),
+    #[error("the {0} is gone")]
+    Gone(&'static str),
     #[error("method not allowed")]
     MethodNotAllowed { allow: &'static str },
     #[error("conflict: {0}")]
@@ -99,6 +106,7 @@ impl ApiError {
                 format!("Too many wrong admin tokens from this address. Try again in {secs} seconds.")
             }
             Self::NotFound(what) => format!("No such {what}."),
+            Self::Gone(what) => format!("This {what} leads nowhere any more."),
             Self::MethodNotAllowed { allow } => format!("Method not allowed. Allowed: {allow}."),
             Self::Conflict(what) | Self::Invalid(what) => what.clone(),
             Self::BodyTooLarge { bytes_max } => format!("Request body exceeds {bytes_max} bytes."),
@@ -134,6 +142,7 @@ impl ApiError {
             | Self::AdminToken
             | Self::AdminLockedOut { .. }
             | Self::NotFound(_)
+            | Self::Gone(_)
             | Self::MethodNotAllowed { .. }
             | Self::Conflict(_)
             | Self::Invalid(_)
@@ -184,6 +193,7 @@ impl ApiError {
             // What is left of the request is not read, so the connection cannot be used again.
             Self::BodyTooLarge { .. } | Self::Timeout { .. } => set(headers, header::CONNECTION, "close"),
             Self::NotFound(_)
+            | Self::Gone(_)
             | Self::Conflict(_)
             | Self::Invalid(_)
             | Self::UriTooLong { .. }
@@ -204,6 +214,7 @@ impl ResponseError for ApiError {
             Self::Stopped(_, Stop::LimitReached) | Self::AdminLockedOut { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Stopped(_, Stop::Suspended | Stop::NoApiAccess { .. } | Stop::ReadOnlyKey) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Gone(_) => StatusCode::GONE,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -221,6 +232,9 @@ impl ResponseError for ApiError {
         self.log_cause();
         let said = Said { detail: self.detail(), violated_policy: self.violated_policy() };
         let mut response = say(self.status_code(), said);
+        if matches!(self, Self::Store(_)) {
+            response.extensions_mut().insert(StoreFailed);
+        }
         self.add_headers(response.headers_mut());
         response
     }
@@ -303,6 +317,41 @@ impl From<DirectoryError> for ApiError {
                 Self::Conflict("The key is revoked or expired. Create a new one instead.".to_owned())
             }
             DirectoryError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<LinkError> for ApiError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::NoLink => Self::NotFound("link"),
+            LinkError::NoAccount => Self::NotFound("account"),
+            LinkError::SlugTaken(slug) => Self::Conflict(format!("Slug {slug} is taken.")),
+            LinkError::GeoRules(_) => Self::Invalid(error.to_string()),
+            LinkError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<CreateError> for ApiError {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::Random(cause) => Self::Internal("no randomness", Some(Box::new(cause))),
+            CreateError::Link(error) => error.into(),
+        }
+    }
+}
+
+impl From<ClaimError> for ApiError {
+    fn from(error: ClaimError) -> Self {
+        match error {
+            ClaimError::StillRunning => {
+                Self::Conflict("A request with this Idempotency-Key is still running. Repeat it later.".to_owned())
+            }
+            ClaimError::OtherRequest => {
+                Self::Invalid("Idempotency-Key: was used for another request; take a new one".to_owned())
+            }
+            ClaimError::Store(error) => Self::Store(error),
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Takes requests apart: keys, bearer tokens, bodies, queries. Bad input is met here.
 
+use std::io;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
+use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{BytesMut, Payload};
 use futures_util::StreamExt;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
@@ -18,6 +21,12 @@ pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) const BODY_SECS_MAX: u64 = 30;
 /// Most rows of a page of an admin list.
 const PAGE_ROWS_MAX: usize = 1000;
+/// Most rows of a page of the public API.
+const PER_PAGE_MAX: u64 = 100;
+/// Rows of a page of the public API that says nothing of it.
+const PER_PAGE_DEFAULT: u64 = 20;
+/// Highest page: far beyond the end of any list.
+const PAGES_MAX: u64 = 1_000_000_000;
 /// Rows of a page that says nothing of it.
 const PAGE_ROWS_DEFAULT: usize = 100;
 
@@ -42,13 +51,22 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// Reads a whole body, within its bounds of size and time.
 pub(crate) async fn body(request: &HttpRequest, mut payload: Payload) -> Result<BytesMut, ApiError> {
     let too_large = || ApiError::BodyTooLarge { bytes_max: BODY_BYTES_MAX };
+    let timeout = || ApiError::Timeout { secs: BODY_SECS_MAX };
     if announced_bytes(request.headers()).is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
         return Err(too_large());
     }
     let read = async {
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|_broken| ApiError::BadRequest)?;
+            let chunk = chunk.map_err(|error| {
+                if matches!(error, PayloadError::Overflow) {
+                    too_large()
+                } else if matches!(&error, PayloadError::Io(cause) if cause.kind() == io::ErrorKind::TimedOut) {
+                    timeout()
+                } else {
+                    ApiError::BadRequest
+                }
+            })?;
             if body.len().saturating_add(chunk.len()) > BODY_BYTES_MAX {
                 return Err(too_large());
             }
@@ -57,7 +75,7 @@ pub(crate) async fn body(request: &HttpRequest, mut payload: Payload) -> Result<
         Ok(body)
     };
     let limit = Duration::from_secs(BODY_SECS_MAX);
-    tokio::time::timeout(limit, read).await.unwrap_or(Err(ApiError::Timeout { secs: BODY_SECS_MAX }))
+    tokio::time::timeout(limit, read).await.unwrap_or_else(|_elapsed| Err(timeout()))
 }
 
 fn announced_bytes(headers: &HeaderMap) -> Option<usize> {
@@ -66,20 +84,30 @@ fn announced_bytes(headers: &HeaderMap) -> Option<usize> {
 
 /// Reads a JSON object. Faults name the field: `field required: name`, `trial.plan: invalid type: …`.
 pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    let invalid_json = || ApiError::Invalid("Invalid JSON in request body".to_owned());
-    let is_object = body.trim_ascii_start().first() == Some(&b'{');
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    if !is_object {
-        // serde would read an array as an object's fields in order.
-        let any = serde_json::from_slice::<serde::de::IgnoredAny>(body);
-        return Err(any.map_or_else(
-            |_syntax| invalid_json(),
-            |_other| ApiError::Invalid("request body: must be a JSON object".to_owned()),
-        ));
+    if body.trim_ascii_start().first() == Some(&b'{') {
+        return parse(body, "");
     }
+    // serde would read an array as an object's fields in order.
+    Err(not_this(body, "object"))
+}
+
+fn not_this(body: &[u8], wanted: &str) -> ApiError {
+    match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+        Ok(_other) => ApiError::Invalid(format!("request body: must be a JSON {wanted}")),
+        Err(_syntax) => invalid_json(),
+    }
+}
+
+fn invalid_json() -> ApiError {
+    ApiError::Invalid("Invalid JSON in request body".to_owned())
+}
+
+/// `root` stands before the paths that faults name.
+fn parse<T: DeserializeOwned>(body: &[u8], root: &str) -> Result<T, ApiError> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         if error.inner().classify() == serde_json::error::Category::Data {
-            ApiError::Invalid(field_fault(&error.path().to_string(), &error.inner().to_string()))
+            ApiError::Invalid(field_fault(&format!("{root}{}", error.path()), &error.inner().to_string()))
         } else {
             invalid_json()
         }
@@ -91,6 +119,14 @@ pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 /// Reads a JSON object that may be left out altogether.
 pub(crate) fn json_or_default<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
     if body.is_empty() { Ok(T::default()) } else { json(body) }
+}
+
+/// Reads a JSON array of objects. Faults name the array `name`: `field required: variants[1].label`.
+pub(crate) fn json_array<T: DeserializeOwned>(body: &[u8], name: &str) -> Result<Vec<T>, ApiError> {
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return parse(body, name);
+    }
+    Err(not_this(body, "array"))
 }
 
 /// Words a fault of serde as the API does.
@@ -132,6 +168,56 @@ impl Query {
             (_, Some(_)) => Err(ApiError::Invalid(format!("{name}: must stand once"))),
         }
     }
+}
+
+/// Which page of a list of the public API is asked for.
+pub(crate) struct NumberQuery {
+    page: u64,
+    per_page: u64,
+}
+
+impl NumberQuery {
+    pub(crate) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        let query = Query::of(request);
+        let number = |name: &str, default: u64, most: u64| match query.find(name)? {
+            None => Ok(default),
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|number| (1..=most).contains(number))
+                .ok_or_else(|| ApiError::Invalid(format!("{name}: must be 1 to {most}"))),
+        };
+        Ok(Self { page: number("page", 1, PAGES_MAX)?, per_page: number("per_page", PER_PAGE_DEFAULT, PER_PAGE_MAX)? })
+    }
+
+    /// Rows of the pages before.
+    pub(crate) fn skip(&self) -> u64 {
+        self.page.saturating_sub(1).saturating_mul(self.per_page)
+    }
+
+    pub(crate) fn skip_rows(&self) -> usize {
+        usize::try_from(self.skip()).unwrap_or(usize::MAX)
+    }
+
+    /// Rows of this page, at most.
+    pub(crate) fn rows(&self) -> usize {
+        usize::try_from(self.per_page).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn page<T>(&self, items: Vec<T>, total: u64) -> NumberedPage<T> {
+        let pages = total.div_ceil(self.per_page);
+        NumberedPage { items, total, page: self.page, per_page: self.per_page, pages }
+    }
+}
+
+/// A page of a list of the public API.
+#[derive(Serialize)]
+pub(crate) struct NumberedPage<T> {
+    items: Vec<T>,
+    total: u64,
+    page: u64,
+    per_page: u64,
+    pages: u64,
 }
 
 /// Which page of an admin list is asked for.

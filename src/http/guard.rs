@@ -1,32 +1,50 @@
 //! The two ways into the public API: with a key, limited and counted; with a session, neither.
 //! Both leave what they know of the account with the request, and its standing in the answer's headers.
 
+use std::io;
+
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::PayloadError;
 use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, web};
+use futures_util::future::ready;
+use futures_util::stream;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-use super::error::ApiError;
+use super::error::{ApiError, StoreFailed};
+use super::json_fields::Object;
 use super::{State, extract, headers};
 use crate::domain::decision::Cost;
 use crate::domain::time::Timestamp;
 use crate::gate::{Access, Known};
+use crate::links::BULK_MAX;
 
 /// Lets a request pass that shows a valid key of an account with units left, and counts it.
 pub(crate) async fn by_key<B: MessageBody + 'static>(
     state: web::Data<State>,
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let now = state.clock.now();
-    let admitted = match extract::api_key(request.headers()) {
-        Ok(key) => state.gate.admit(key, access(request.method()), Cost::ONE, now).await.map_err(ApiError::from),
-        Err(error) => Err(error),
+    let cost = if is_bulk(&request) { bulk_cost(&state, &mut request, now).await } else { Ok(Cost::ONE) };
+    let paid = *cost.as_ref().unwrap_or(&Cost::ONE);
+    let admitted = match (cost, extract::api_key(request.headers())) {
+        (Ok(cost), Ok(key)) => state.gate.admit(key, access(request.method()), cost, now).await.map_err(ApiError::from),
+        (Err(error), _) | (Ok(_), Err(error)) => Err(error),
     };
     let outcome = state.metrics.count_decision(&admitted);
     request.extensions_mut().insert(outcome);
-    pass(request, next, admitted).await
+    let counted = admitted.as_ref().ok().cloned();
+    let mut response = pass(request, next, admitted).await?;
+    if let Some(mut known) = counted.filter(|_known| response.response().extensions().contains::<StoreFailed>()) {
+        // The answer says that nothing was counted.
+        state.gate.give_back(&mut known, paid).map_err(ApiError::from)?;
+        headers::set_limits(response.headers_mut(), &known.standing);
+    }
+    Ok(response)
 }
 
 /// Lets a request pass that has the session of an existing account. For the rate-limit status, a
@@ -42,13 +60,50 @@ pub(crate) async fn by_session<B: MessageBody + 'static>(
     pass(request, next, known).await
 }
 
+/// The one call that costs more than a unit: one for each link.
+fn is_bulk(request: &ServiceRequest) -> bool {
+    // The path as the routes see it: `%62ulk` is the same call, and must not be a cheaper one.
+    request.method() == Method::POST && request.match_info().as_str() == "/api/v1/public/links/bulk"
+}
+
+/// Counts the links in the body of a bulk call, and hands the body on. A body that is none of a bulk call costs
+/// a unit like any other request; the handler says what is wrong with it.
+async fn bulk_cost(state: &State, request: &mut ServiceRequest, now: Timestamp) -> Result<Cost, ApiError> {
+    #[derive(Deserialize)]
+    struct Count {
+        links: Vec<IgnoredAny>,
+    }
+    // Nobody's body is read who may not come in.
+    state.gate.look(extract::api_key(request.headers())?, access(request.method()), now)?;
+    let payload = request.extract::<web::Payload>().await.map_err(|_broken| ApiError::BadRequest)?;
+    let body = extract::body(request.request(), payload).await;
+    let count = body.as_ref().ok().and_then(|body| serde_json::from_slice::<Object<Count>>(body).ok());
+    request.set_payload(match body {
+        Ok(body) => Payload::from(body.freeze()),
+        Err(error) => Payload::Stream { payload: Box::pin(stream::once(ready(Err(unread(&error))))) },
+    });
+    let links = count.map(|Object(count)| count.links.len()).filter(|&links| links <= BULK_MAX);
+    Ok(links.and_then(|links| Cost::new(u32::try_from(links).ok()?).ok()).unwrap_or(Cost::ONE))
+}
+
+/// A body that could not be read, as a fault that the handler's reading of it ends in the same answer.
+fn unread(error: &ApiError) -> PayloadError {
+    if matches!(error, ApiError::BodyTooLarge { .. }) {
+        PayloadError::Overflow
+    } else if matches!(error, ApiError::Timeout { .. }) {
+        PayloadError::Io(io::ErrorKind::TimedOut.into())
+    } else {
+        PayloadError::Incomplete(None)
+    }
+}
+
 /// Whether a method may change something (RFC 9110 §9.2.1 lists the safe ones).
 pub(crate) fn access(method: &Method) -> Access {
     if method.is_safe() { Access::Read } else { Access::Write }
 }
 
 fn look(state: &State, request: &HttpRequest, now: Timestamp) -> Result<Known, ApiError> {
-    Ok(state.gate.look(extract::api_key(request.headers())?, now)?)
+    Ok(state.gate.look(extract::api_key(request.headers())?, Access::Read, now)?)
 }
 
 fn session(state: &State, request: &HttpRequest, now: Timestamp) -> Result<Known, ApiError> {

@@ -17,6 +17,8 @@ pub(crate) const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-rese
 pub(crate) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 pub(crate) const LIMITS: HeaderName = HeaderName::from_static("ratelimit");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(crate) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Writes a standing's five headers. All figures come from its one reading of the clock.

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | public | `/api/v1/public/keys…`, `/account` | a session (JWT) | `public/` |
 //! | public | `/api/v1/public/…` | a key, limited and counted | `public/` |
+//! | public | `/{slug}`, `/c/{link id}` | anybody | `redirect.rs` |
 //! | public | `/check` | asks for a key, cost as said | `check.rs` |
 //! | admin | `/admin/v1/…` | the admin token | `admin/` |
 //! | admin | `/healthz`, `/readyz`, `/metrics` | anybody | `ops.rs` |
@@ -15,15 +16,21 @@ mod check;
 mod client;
 mod cors;
 mod error;
+mod etag;
 mod extract;
 mod guard;
 mod headers;
+mod idempotency;
+mod json_fields;
 mod key_input;
 mod metrics;
 mod ops;
 mod public;
+mod redirect;
+mod state;
 mod trace;
 mod views;
+mod visitor;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,19 +40,21 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App, HttpMessage, HttpRequest, HttpServer, Route, web};
-use ipnet::IpNet;
+use isbot::Bots;
 use rustix::process::Resource;
 use tokio::sync::Semaphore;
 
 use self::admin::{DUMPS_MAX, Lockouts};
 use self::error::ApiError;
 use self::metrics::Metrics;
+pub(crate) use self::state::{Listener, State};
 use crate::clock::Clock;
 use crate::config::ServeSettings;
-use crate::domain::key::KeyFormat;
 use crate::gate::Gate;
 use crate::housekeeping::Housekeeping;
+use crate::idempotency::Idempotency;
 use crate::plans::{PlansError, first_plans};
+use crate::recorder::Recorder;
 use crate::secrets::{self, Secret, SecretError};
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
 use crate::tokens::{Signer, Verifier};
@@ -70,39 +79,6 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const SHUTDOWN_SECS: u64 = 40;
 /// Threads of the admin listener: one operator or script at a time is the usual case.
 const ADMIN_WORKERS: usize = 1;
-
-/// What every handler can reach.
-pub(crate) struct State {
-    pub(crate) store: Arc<Store>,
-    pub(crate) gate: Gate,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) key_format: KeyFormat,
-    pub(crate) signer: Signer,
-    pub(crate) verifier: Verifier,
-    pub(crate) admin_token: Secret,
-    pub(crate) lockouts: Lockouts,
-    pub(crate) dumps: Arc<Semaphore>,
-    pub(crate) metrics: Metrics,
-    pub(crate) trusted_proxies: Vec<IpNet>,
-    /// Makes request ids of one start differ from those of another.
-    pub(crate) boot_id: u64,
-}
-
-/// Which listener a request came in by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Listener {
-    Public,
-    Admin,
-}
-
-impl Listener {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Public => "public",
-            Self::Admin => "admin",
-        }
-    }
-}
 
 /// Why a server does not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +122,7 @@ pub struct Running {
     handles: [ServerHandle; 2],
     tasks: [actix_web::rt::task::JoinHandle<io::Result<()>>; 2],
     housekeeping: Housekeeping,
+    recorder: Arc<Recorder>,
 }
 
 /// Opens the store, starts both listeners, and returns while they run. Needs an actix system.
@@ -175,9 +152,13 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
     let dir = store.dir();
     let admin_token = settings.admin_token.clone().map_or_else(|| secrets::admin_token(dir), Ok)?;
     let jwt_secret = settings.jwt_secret.clone().map_or_else(|| secrets::jwt_secret(dir), Ok)?;
-    let housekeeping = Housekeeping::start(Arc::clone(&store), Arc::clone(&clock)).map_err(ServeError::System)?;
+    let retention_days = settings.links.click_retention_days;
+    let housekeeping = Housekeeping::start(Arc::clone(&store), Arc::clone(&clock), retention_days);
+    let housekeeping = housekeeping.map_err(ServeError::System)?;
+    let recorder = Arc::new(Recorder::start(Arc::clone(&store)).map_err(ServeError::System)?);
     let state = web::Data::new(State {
         gate: Gate::new(Arc::clone(&store), settings.key_format.clone()),
+        idempotency: Idempotency::new(Arc::clone(&store)),
         clock,
         key_format: settings.key_format.clone(),
         signer: Signer::new(&jwt_secret),
@@ -187,6 +168,10 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         dumps: Arc::new(Semaphore::new(DUMPS_MAX)),
         metrics: Metrics::new(),
         trusted_proxies: settings.trusted_proxies.clone(),
+        recorder: Arc::clone(&recorder),
+        links: settings.links.clone(),
+        bots: Bots::default(),
+        agents: woothee::parser::Parser::new(),
         boot_id: getrandom::u64().map_err(|error| ServeError::System(io::Error::other(error.to_string())))?,
         store: Arc::clone(&store),
     });
@@ -216,6 +201,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         handles: [public_server.handle(), admin_server.handle()],
         tasks: [actix_web::rt::spawn(public_server), actix_web::rt::spawn(admin_server)],
         housekeeping,
+        recorder,
     })
 }
 
@@ -260,6 +246,7 @@ impl Running {
         let store = self.store;
         off_runtime(move || {
             self.housekeeping.stop();
+            self.recorder.stop();
             let removed = secrets::remove_admin_address(store.dir());
             store.close().map_err(ServeError::Close)?;
             Ok(removed?)
@@ -323,6 +310,7 @@ fn connections_per_worker(listener: Listener, workers: usize) -> usize {
 fn public_routes(routes: &mut web::ServiceConfig) {
     check::routes(routes);
     public::routes(routes);
+    redirect::routes(routes);
     routes.default_service(web::to(nothing_here));
 }
 

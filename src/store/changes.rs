@@ -10,11 +10,12 @@ use sled::transaction::{ConflictableTransactionError, TransactionError, Transact
 
 use super::audit::{Author, ENTRIES_MAX, Writing};
 use super::records;
-use super::{Store, StoreError, Trees, codec, engine};
+use super::{Store, StoreError, Trees, codec, engine, records_links};
 use crate::domain::account::Account;
 use crate::domain::decision::Used;
 use crate::domain::id::AccountId;
 use crate::domain::key::Key;
+use crate::domain::link::Link;
 use crate::domain::plan::{Plan, PlanId};
 use crate::domain::window::Window;
 
@@ -28,6 +29,8 @@ pub(super) enum Change {
     RemoveKey(Key),
     PutCounter(AccountId, Window, Used),
     RemoveCounter(AccountId, Window),
+    PutLink(Link),
+    RemoveLink(Link),
 }
 
 /// What an audit entry says besides who and when.
@@ -46,6 +49,10 @@ struct Batches {
     account_keys: sled::Batch,
     last_used: sled::Batch,
     counters: sled::Batch,
+    links: sled::Batch,
+    slugs: sled::Batch,
+    account_links: sled::Batch,
+    doomed_links: sled::Batch,
     audit: sled::Batch,
 }
 
@@ -59,26 +66,16 @@ impl Store {
         by: &Author,
         deed: Deed,
     ) -> Result<(), StoreError> {
-        if lock.is_closed {
-            return Err(StoreError::Commit { reason: "the store is closed".to_owned() });
-        }
         let entry = by.entry(lock.next_number, deed.action, deed.target);
         let mut batches = Batches::default();
-        for change in &changes {
-            batches.add(change)?;
-        }
         batches
             .audit
             .insert(&codec::audit_key(entry.number), records::audit_to_bytes(&entry).map_err(encode("audit"))?);
         if let Some(oldest) = entry.number.checked_sub(ENTRIES_MAX) {
             batches.audit.remove(&codec::audit_key(oldest));
         }
-        batches.commit(&self.trees)?;
+        self.write_changes(lock, batches, changes)?;
         lock.next_number = lock.next_number.saturating_add(1);
-        self.committer.mark_dirty();
-        for change in changes {
-            self.remember(change);
-        }
         tracing::info!(
             audit.number = entry.number,
             audit.actor = entry.actor,
@@ -86,6 +83,35 @@ impl Store {
             audit.target = entry.target,
             "administrative write"
         );
+        Ok(())
+    }
+
+    /// The same for what the audit trail does not note: links, which are the account holder's daily work.
+    pub(super) fn apply_unnoted(
+        &self,
+        lock: &mut MutexGuard<'_, Writing>,
+        changes: Vec<Change>,
+    ) -> Result<(), StoreError> {
+        self.write_changes(lock, Batches::default(), changes)
+    }
+
+    fn write_changes(
+        &self,
+        lock: &mut MutexGuard<'_, Writing>,
+        mut batches: Batches,
+        changes: Vec<Change>,
+    ) -> Result<(), StoreError> {
+        if lock.is_closed {
+            return Err(StoreError::Commit { reason: "the store is closed".to_owned() });
+        }
+        for change in &changes {
+            batches.add(change)?;
+        }
+        batches.commit(&self.trees)?;
+        self.committer.mark_dirty();
+        for change in changes {
+            self.remember(change);
+        }
         Ok(())
     }
 
@@ -97,7 +123,7 @@ impl Store {
             Change::RemoveAccount(id) => self.memory.remove_terms(id),
             Change::PutKey(key) => self.memory.put_key(&key),
             Change::RemoveKey(key) => self.memory.remove_key(&key.hash),
-            Change::PutCounter(_, _, _) | Change::RemoveCounter(_, _) => {}
+            Change::PutCounter(_, _, _) | Change::RemoveCounter(_, _) | Change::PutLink(_) | Change::RemoveLink(_) => {}
         }
     }
 
@@ -143,6 +169,13 @@ impl Batches {
             Change::RemoveCounter(account, window) => {
                 self.counters.remove(&codec::counter_key(*window, *account));
             }
+            Change::PutLink(link) => self.put_link(link)?,
+            Change::RemoveLink(link) => {
+                // Its slug stays taken: what was printed must not lead to somebody else's place.
+                self.links.remove(link.id.as_bytes());
+                self.account_links.remove(&codec::account_link_key(link.account_id, link.id));
+                self.doomed_links.insert(link.id.as_bytes(), &[]);
+            }
         }
         Ok(())
     }
@@ -152,6 +185,17 @@ impl Batches {
         self.keys.insert(key.hash.as_bytes(), bytes);
         self.key_ids.insert(key.id.as_bytes(), key.hash.as_bytes());
         self.account_keys.insert(&codec::account_key(key.account_id, key.id), key.hash.as_bytes());
+        Ok(())
+    }
+
+    /// A deleted link keeps its record and its slug.
+    fn put_link(&mut self, link: &Link) -> Result<(), StoreError> {
+        let bytes = records_links::link_to_bytes(link).map_err(encode("links"))?;
+        self.links.insert(link.id.as_bytes(), bytes);
+        self.slugs.insert(link.slug.as_str().as_bytes(), link.id.as_bytes());
+        let listed = codec::account_link_key(link.account_id, link.id);
+        self.account_links
+            .insert(&listed, if link.deleted_at.is_none() { codec::LINK_LIVE } else { codec::LINK_DELETED });
         Ok(())
     }
 
@@ -172,20 +216,29 @@ impl Batches {
             (&trees.account_keys, self.account_keys),
             (&trees.last_used, self.last_used),
             (&trees.counters, self.counters),
+            (&trees.links, self.links),
+            (&trees.slugs, self.slugs),
+            (&trees.account_links, self.account_links),
+            (&trees.doomed_links, self.doomed_links),
             (&trees.audit, self.audit),
         ];
-        let all = pairs.each_ref().map(|(tree, _batch)| *tree);
-        let written = all[..].transaction(|views| {
-            for (view, (_tree, batch)) in views.iter().zip(&pairs) {
-                view.apply_batch(batch)?;
-            }
-            Ok::<(), ConflictableTransactionError<Infallible>>(())
-        });
-        written.map_err(|error| match error {
-            TransactionError::Storage(source) => engine("write to the directory")(source),
-            TransactionError::Abort(never) => match never {},
-        })
+        transact(&pairs)
     }
+}
+
+/// Writes batches, each to its tree, in one transaction: recovered whole or not at all.
+pub(super) fn transact(pairs: &[(&sled::Tree, sled::Batch)]) -> Result<(), StoreError> {
+    let trees: Vec<&sled::Tree> = pairs.iter().map(|(tree, _batch)| *tree).collect();
+    let written = trees[..].transaction(|views| {
+        for (view, (_tree, batch)) in views.iter().zip(pairs) {
+            view.apply_batch(batch)?;
+        }
+        Ok::<(), ConflictableTransactionError<Infallible>>(())
+    });
+    written.map_err(|error| match error {
+        TransactionError::Storage(source) => engine("write a transaction")(source),
+        TransactionError::Abort(never) => match never {},
+    })
 }
 
 pub(super) fn encode(tree: &'static str) -> impl Fn(bincode::Error) -> StoreError {

@@ -13,7 +13,18 @@
 //! | `account_keys` | account id ‖ key id (32) | SHA-256 |
 //! | `last_used` | SHA-256 (32) | milliseconds, big-endian `i64` |
 //! | `counters` | hour, big-endian `u32` ‖ account id (20) | units, big-endian `u32` |
+//! | `links` | link id (16) | record |
+//! | `slugs` | slug | link id |
+//! | `account_links` | account id ‖ link id (32) | 1: live, 0: deleted |
+//! | `doomed_links` | link id (16) | nothing: its clicks are being purged |
+//! | `clicks` | link id ‖ click id (32) | record |
+//! | `click_days` | link id ‖ day, big-endian `u32` (20) | record: sums |
+//! | `click_totals` | link id (16) | record: sums |
+//! | `conversions` | link id ‖ visitor (32) | milliseconds, big-endian `i64` |
 //! | `audit` | number, big-endian `u64` | record |
+//! | `idempotency` | account id ‖ SHA-256 of the key (48), and for each piece of the body ‖ its number, big-endian `u16` (50) | record |
+//! | `idempotency_by_time` | expiry, milliseconds as big-endian `i64` ‖ account id ‖ SHA-256 (56) | – |
+//! | `idempotency_by_account` | account id ‖ expiry ‖ SHA-256 (56) | – |
 //! | `meta` | name | record |
 
 use bincode::Options;
@@ -21,14 +32,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::decision::Used;
-use crate::domain::id::{AccountId, KeyId};
+use crate::domain::id::{AccountId, ClickId, KeyId, LinkId};
+use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::key::KeyHash;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Day, Timestamp};
 use crate::domain::window::Window;
 
-/// Most bytes in a record's body: far above the largest (an audit entry, under 4 KiB), far below
+/// Most bytes in a record's body: above the largest (a link with 250 geo rules, 66 KiB), far below
 /// what a damaged length could make bincode allocate.
-const BODY_BYTES_MAX: u64 = 64 * 1024;
+const BODY_BYTES_MAX: u64 = 128 * 1024;
 const CHECKSUM_BYTES: usize = 4;
 
 /// What is wrong with the bytes of a record.
@@ -99,6 +111,94 @@ pub(super) fn audit_key(number: u64) -> [u8; 8] {
 
 pub(super) fn parse_audit_key(bytes: &[u8]) -> Result<u64, Damage> {
     Ok(u64::from_be_bytes(bytes.try_into().map_err(|_length| Damage::Short)?))
+}
+
+/// What `account_links` says of a link that was not deleted.
+pub(super) const LINK_LIVE: &[u8; 1] = &[1];
+/// What it says of one that was.
+pub(super) const LINK_DELETED: &[u8; 1] = &[0];
+
+pub(super) fn account_link_key(account: AccountId, link: LinkId) -> [u8; 32] {
+    concat(account.as_bytes(), link.as_bytes())
+}
+
+pub(super) fn parse_account_link_key(bytes: &[u8]) -> Result<LinkId, Damage> {
+    bytes.split_last_chunk::<16>().map(|(_account, link)| LinkId::from_bytes(*link)).ok_or(Damage::Short)
+}
+
+pub(super) fn parse_link_id(bytes: &[u8]) -> Result<LinkId, Damage> {
+    Ok(LinkId::from_bytes(bytes.try_into().map_err(|_length| Damage::Short)?))
+}
+
+pub(super) fn click_key(link: LinkId, click: ClickId) -> [u8; 32] {
+    concat(link.as_bytes(), click.as_bytes())
+}
+
+pub(super) fn parse_click_key(bytes: &[u8]) -> Result<(LinkId, ClickId), Damage> {
+    let (link, click) = bytes.split_first_chunk::<16>().ok_or(Damage::Short)?;
+    let click = click.try_into().map_err(|_length| Damage::Short)?;
+    Ok((LinkId::from_bytes(*link), ClickId::from_bytes(click)))
+}
+
+/// The keys of a link's clicks in a span, its start included, its end not: a click's id begins with its milliseconds
+/// (RFC 9562 §5.7).
+pub(super) fn click_range(link: LinkId, start: Timestamp, end: Timestamp) -> ([u8; 32], [u8; 32]) {
+    let first = |at: Timestamp| {
+        let ms = at.as_millis().to_be_bytes();
+        let mut id = [0; 16];
+        for (byte, part) in id.iter_mut().zip(ms.iter().skip(2)) {
+            *byte = *part;
+        }
+        concat(link.as_bytes(), &id)
+    };
+    (first(start), first(end))
+}
+
+pub(super) fn click_day_key(link: LinkId, day: Day) -> [u8; 20] {
+    concat(link.as_bytes(), &day.as_days().to_be_bytes())
+}
+
+pub(super) fn parse_click_day_key(bytes: &[u8]) -> Result<Day, Damage> {
+    bytes.split_last_chunk::<4>().map(|(_link, day)| Day::from_days(u32::from_be_bytes(*day))).ok_or(Damage::Short)
+}
+
+pub(super) fn parse_visitor(bytes: &[u8]) -> Result<[u8; 16], Damage> {
+    bytes.split_last_chunk::<16>().map(|(_link, visitor)| *visitor).ok_or(Damage::Short)
+}
+
+pub(super) fn conversion_key(link: LinkId, visitor: [u8; 16]) -> [u8; 32] {
+    concat(link.as_bytes(), &visitor)
+}
+
+/// Where an answer is kept; also what the keys of its body's pieces begin with.
+pub(super) fn kept_key(account: AccountId, key: &IdempotencyKey) -> [u8; 48] {
+    concat(account.as_bytes(), key.as_bytes())
+}
+
+pub(super) fn kept_piece_key(kept: &[u8; 48], number: u16) -> [u8; 50] {
+    concat(kept, &number.to_be_bytes())
+}
+
+pub(super) fn kept_by_time_key(expires_at: Timestamp, kept: &[u8; 48]) -> [u8; 56] {
+    concat(&instant_value(expires_at), kept)
+}
+
+pub(super) fn parse_kept_by_time_key(bytes: &[u8]) -> Result<(Timestamp, AccountId, IdempotencyKey), Damage> {
+    let (expires_at, kept) = bytes.split_first_chunk::<8>().ok_or(Damage::Short)?;
+    let (account, key) = kept.split_first_chunk::<16>().ok_or(Damage::Short)?;
+    let key = key.try_into().map_err(|_length| Damage::Short)?;
+    Ok((parse_instant(expires_at)?, AccountId::from_bytes(*account), IdempotencyKey::from_bytes(key)))
+}
+
+pub(super) fn kept_by_account_key(account: AccountId, expires_at: Timestamp, key: &IdempotencyKey) -> [u8; 56] {
+    concat(&concat::<24>(account.as_bytes(), &instant_value(expires_at)), key.as_bytes())
+}
+
+pub(super) fn parse_kept_by_account_key(bytes: &[u8]) -> Result<(AccountId, Timestamp, IdempotencyKey), Damage> {
+    let (account, rest) = bytes.split_first_chunk::<16>().ok_or(Damage::Short)?;
+    let (expires_at, key) = rest.split_first_chunk::<8>().ok_or(Damage::Short)?;
+    let key = key.try_into().map_err(|_length| Damage::Short)?;
+    Ok((AccountId::from_bytes(*account), parse_instant(expires_at)?, IdempotencyKey::from_bytes(key)))
 }
 
 pub(super) fn used_value(used: Used) -> [u8; 4] {

@@ -216,7 +216,7 @@ impl Store {
         })
     }
 
-    /// Removes an account with its keys and counters.
+    /// Removes an account with its keys, counters, links and kept answers.
     ///
     /// # Errors
     /// When there is no such account, or the store fails.
@@ -227,9 +227,17 @@ impl Store {
             let window = Window::at(by.at);
             // Older counters are purged within the hour anyway.
             changes.extend([window.previous(), window].map(|window| Change::RemoveCounter(id, window)));
+            changes.extend(self.links_to_remove(id)?);
             changes.push(Change::RemoveAccount(id));
             Ok(self.apply(lock, changes, by, Deed { action: "account.delete", target: id.to_string() })?)
-        })
+        })?;
+        // Not under the lock, for they may be many. What is left over is nobody's, and expires within a day.
+        if let Err(error) = self.kept.remove_account(id) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, account.id = %id, "could not forget the kept answers of a removed account");
+        }
+        self.committer.mark_dirty();
+        Ok(())
     }
 
     /// Sets what an account has used in a window.

@@ -5,24 +5,30 @@
 //! - `directory`, `keys`: plans, accounts and keys, written under one lock.
 //! - `memory`: the copy of them that the gate reads; `changes`: the transaction that writes both.
 //! - `counters`: units used; `take` decides and counts in one compare-and-swap.
+//! - `idempotency`: answers that are given again.
 //! - `audit`: one line per administrative write, in the same transaction as the write.
 //! - `committer`: the one thread that makes things durable.
-//! - `codec`, `records`: the only files that know bytes.
+//! - `codec`, `records…`: the only files that know bytes.
 //!
 //! Methods block. Writes of the directory are on disk when they return; async code calls them on
 //! the blocking pool. `take` is fast enough (a few µs) to be called where it is needed.
 
 mod audit;
 mod changes;
+mod clicks;
 mod codec;
 mod committer;
 mod counters;
 mod directory;
+mod idempotency;
 mod keys;
+mod links;
 mod marker;
 mod memory;
 mod open;
 mod records;
+mod records_idempotency;
+mod records_links;
 mod restore;
 
 use std::path::PathBuf;
@@ -31,18 +37,23 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use self::audit::Author;
+pub use self::clicks::{Conversion, Event, Span, VisitorId};
 pub use self::codec::Damage;
 pub use self::committer::Commit;
 pub use self::counters::Counter;
 pub use self::directory::{DirectoryError, Page};
+pub use self::idempotency::KEPT_PER_ACCOUNT_MAX;
 pub use self::keys::{KEYS_PER_ACCOUNT_MAX, KeyUse};
+pub use self::links::LinkError;
 pub use self::memory::Holder;
 pub use self::open::OpenError;
 pub use self::records::AuditEntry;
+pub use self::records_links::Tallies;
 pub use self::restore::{Restore, RestoreError};
 
 use self::committer::Committer;
 use self::counters::Counters;
+use self::idempotency::KeptAnswers;
 use self::memory::Memory;
 use crate::domain::decision::{Cost, Decision, Limit, Used};
 use crate::domain::id::AccountId;
@@ -127,6 +138,7 @@ pub struct Store {
     dir: PathBuf,
     trees: Trees,
     counters: Counters,
+    kept: KeptAnswers,
     memory: Memory,
     /// Held by whoever writes plans, accounts, keys or the audit trail: administrative writes are
     /// rare, and under one lock each of their rules is a read and a write that nothing comes between.
@@ -146,6 +158,14 @@ struct Trees {
     account_keys: sled::Tree,
     last_used: sled::Tree,
     counters: sled::Tree,
+    links: sled::Tree,
+    slugs: sled::Tree,
+    account_links: sled::Tree,
+    doomed_links: sled::Tree,
+    clicks: sled::Tree,
+    click_days: sled::Tree,
+    click_totals: sled::Tree,
+    conversions: sled::Tree,
     audit: sled::Tree,
     meta: sled::Tree,
 }

@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use super::audit::Writing;
 use super::committer::Committer;
 use super::counters::Counters;
+use super::idempotency::KeptAnswers;
 use super::marker::{ENGINE_DIR, Lock, MARKER_FILE, MARKER_FILE_NEW, Marker, STORE_VERSION, Seal};
 use super::memory::Memory;
 use super::records::{self, Phase, StateV1};
@@ -127,6 +128,7 @@ impl Store {
         let store = Self {
             committer: Committer::start(db.clone(), file, options.flush_within).map_err(unusable)?,
             counters: Counters::new(trees.counters.clone()),
+            kept: KeptAnswers::open(&db).map_err(|error| damage(dir, &error))?,
             dir: dir.to_owned(),
             generation: opened,
             writing: Mutex::new(Writing { next_number, is_closed: false }),
@@ -285,6 +287,14 @@ fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
         account_keys: open("account_keys")?,
         last_used: open("last_used")?,
         counters: open("counters")?,
+        links: open("links")?,
+        slugs: open("slugs")?,
+        account_links: open("account_links")?,
+        doomed_links: open("doomed_links")?,
+        clicks: open("clicks")?,
+        click_days: open("click_days")?,
+        click_totals: open("click_totals")?,
+        conversions: open("conversions")?,
         audit: open("audit")?,
         meta: open("meta")?,
     })

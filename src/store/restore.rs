@@ -6,10 +6,15 @@ use parking_lot::MutexGuard;
 use super::audit::{Author, Writing};
 use super::changes::{Deed, encode};
 use super::records::{self, Phase};
-use super::{Counter, KEYS_PER_ACCOUNT_MAX, KeyUse, Store, StoreError, codec, engine};
+use super::{
+    Conversion, Counter, KEYS_PER_ACCOUNT_MAX, KeyUse, Store, StoreError, Tallies, codec, engine, records_links,
+};
 use crate::domain::account::Account;
-use crate::domain::id::AccountId;
+use crate::domain::click::Click;
+use crate::domain::id::{AccountId, LinkId};
+use crate::domain::link::Link;
 use crate::domain::plan::Plan;
+use crate::domain::time::Day;
 
 /// Why a row or a restore was refused.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +124,64 @@ impl Restore<'_> {
         insert(&trees.counters, &key, &codec::used_value(row.used), name)
     }
 
+    /// Adds a link.
+    ///
+    /// # Errors
+    /// When its id or slug stood before, its account did not, or the store fails.
+    pub fn put_link(&self, link: &Link) -> Result<(), RestoreError> {
+        let trees = &self.store.trees;
+        require(&trees.accounts, link.account_id.as_bytes(), || format!("account {}", link.account_id))?;
+        let bytes = records_links::link_to_bytes(link).map_err(encode("links"))?;
+        let (id, fate) =
+            (link.id.as_bytes(), if link.deleted_at.is_none() { codec::LINK_LIVE } else { codec::LINK_DELETED });
+        insert(&trees.links, id, &bytes, || format!("link {}", link.id))?;
+        insert(&trees.slugs, link.slug.as_str().as_bytes(), id, || format!("slug {}", link.slug))?;
+        let listed = codec::account_link_key(link.account_id, link.id);
+        insert(&trees.account_links, &listed, fate, || format!("link {}", link.id))
+    }
+
+    /// Adds a click.
+    ///
+    /// # Errors
+    /// When it stood before, its link did not, or the store fails.
+    pub fn put_click(&self, click: &Click) -> Result<(), RestoreError> {
+        self.require_link(click.link_id)?;
+        let bytes = records_links::click_to_bytes(click).map_err(encode("clicks"))?;
+        let key = codec::click_key(click.link_id, click.id);
+        insert(&self.store.trees.clicks, &key, &bytes, || format!("click {}", click.id))
+    }
+
+    /// Adds the sums of a day of a link to those of all days.
+    ///
+    /// # Errors
+    /// When the day stood before, the link did not, or the store fails.
+    pub fn put_click_day(&self, link: LinkId, day: Day, tallies: &Tallies) -> Result<(), RestoreError> {
+        self.require_link(link)?;
+        let (trees, encode) = (&self.store.trees, encode("click_days"));
+        let bytes = records_links::tallies_to_bytes(tallies).map_err(&encode)?;
+        insert(&trees.click_days, &codec::click_day_key(link, day), &bytes, || format!("day {day} of link {link}"))?;
+        let mut totals = self.store.click_totals(link)?;
+        totals.add(tallies);
+        let bytes = records_links::tallies_to_bytes(&totals).map_err(&encode)?;
+        trees.click_totals.insert(link.as_bytes(), bytes).map_err(engine("write sums"))?;
+        Ok(())
+    }
+
+    /// Adds a visitor who converted.
+    ///
+    /// # Errors
+    /// When the visitor stood before, the link did not, or the store fails.
+    pub fn put_conversion(&self, conversion: &Conversion) -> Result<(), RestoreError> {
+        self.require_link(conversion.link_id)?;
+        let key = codec::conversion_key(conversion.link_id, conversion.visitor);
+        let name = || format!("a conversion of link {}", conversion.link_id);
+        insert(&self.store.trees.conversions, &key, &codec::instant_value(conversion.at), name)
+    }
+
+    fn require_link(&self, link: LinkId) -> Result<(), RestoreError> {
+        require(&self.store.trees.links, link.as_bytes(), || format!("link {link}"))
+    }
+
     /// Ends the restore: it is on disk, whole, and in force.
     ///
     /// # Errors
@@ -137,6 +200,7 @@ impl Restore<'_> {
     }
 
     fn clear(&self) -> Result<(), StoreError> {
+        self.store.kept.clear()?;
         let trees = &self.store.trees;
         let filled = [
             &trees.plans,
@@ -146,6 +210,13 @@ impl Restore<'_> {
             &trees.account_keys,
             &trees.last_used,
             &trees.counters,
+            &trees.links,
+            &trees.slugs,
+            &trees.account_links,
+            &trees.clicks,
+            &trees.click_days,
+            &trees.click_totals,
+            &trees.conversions,
         ];
         filled.into_iter().try_for_each(|tree| tree.clear().map_err(engine("empty a tree")))
     }

@@ -234,7 +234,7 @@ fn a_path_that_leads_nowhere_is_not_found() {
     for path in ["", "/", "/plans/", "/accounts//keys", "/accounts/%FF", "/accounts/%00", "/keys/..%2f..", "/Plans"] {
         assert_eq!(call(&server, "GET", path).status, 404, "{path}");
     }
-    assert_eq!(server.admin.exchange("GET /api/v1/public/ping").status, 404);
+    assert_eq!(server.admin.exchange("GET /api/v1/public/links").status, 404);
     assert_eq!(server.public.exchange("GET /admin/v1/plans").status, 404);
 }
 

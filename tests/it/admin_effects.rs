@@ -37,7 +37,7 @@ fn a_downgrade_below_what_was_used_stops_the_next_request() {
     change(&server, &account, &json!({"plan": "growth"}));
 
     insta::assert_snapshot!(server.ping(&account.key), @r#"
-    GET /api/v1/public/ping
+    GET /api/v1/public/links
     X-API-Key: <key>
 
     429
@@ -63,7 +63,7 @@ fn a_downgrade_to_a_plan_without_access_closes_the_api() {
     change(&server, &account, &json!({"plan": "free"}));
 
     insta::assert_snapshot!(server.ping(&account.key), @r#"
-    GET /api/v1/public/ping
+    GET /api/v1/public/links
     X-API-Key: <key>
 
     403

@@ -96,7 +96,7 @@ fn metrics_count_decisions_answers_and_records() {
         server.ping(&account.key);
     }
     server.ping("nonsense");
-    server.public.exchange("GET /api/v1/public/ping");
+    server.public.exchange("GET /api/v1/public/links");
 
     let answer = server.admin.exchange("GET /metrics");
 

@@ -8,7 +8,7 @@ const MIB: usize = 1024 * 1024;
 const TOO_LARGE: &str = "Request body exceeds 1048576 bytes.";
 
 /// Sends a request with a session, in two parts; the second may find the connection closed.
-fn post(server: &Server, path: &str, headers: &str, body: &[u8]) -> Exchange {
+pub(crate) fn post(server: &Server, path: &str, headers: &str, body: &[u8]) -> Exchange {
     let mut stream = server.public.connect();
     stream.write_all(format!("POST {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes()).unwrap();
     let _sent = stream.write_all(body);
@@ -20,7 +20,7 @@ fn session(server: &Server) -> String {
 }
 
 /// A body in chunks of 64 KiB.
-fn chunked(body_bytes: usize) -> Vec<u8> {
+pub(crate) fn chunked(body_bytes: usize) -> Vec<u8> {
     const CHUNK_BYTES: usize = 64 * 1024;
     let mut raw = Vec::new();
     for start in (0..body_bytes).step_by(CHUNK_BYTES) {
@@ -128,9 +128,9 @@ fn a_body_that_nobody_reads_does_not_cost_the_answer() {
     let key = format!("X-API-Key: {}\r\nContent-Length: {}\r\n", account.key, 3 * MIB);
     let body = vec![b'x'; 3 * MIB];
 
-    let refused = post(&server, "/api/v1/public/ping", &format!("Content-Length: {}\r\n", body.len()), &body);
-    let not_allowed = post(&server, "/api/v1/public/ping", &key, &body);
+    let refused = post(&server, "/api/v1/public/links", &format!("Content-Length: {}\r\n", body.len()), &body);
+    let not_allowed = post(&server, "/api/v1/public/links", &key, &body);
     let allowed = post(&server, "/check", &key, &body);
 
-    assert_eq!([refused.status, not_allowed.status, allowed.status], [401, 405, 200]);
+    assert_eq!([refused.status, not_allowed.status, allowed.status], [401, 413, 200]);
 }

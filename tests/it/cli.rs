@@ -151,7 +151,6 @@ fn all_faults_of_dump_and_of_token_are_told_in_one_go() {
     insta::assert_snapshot!(dump.stderr, @r#"
     klinky: --admin-listen: must be an address and a port such as 127.0.0.1:8080, got "here"
     klinky: --format: must be json or table, got "xml"
-    klinky: --only: must be plans or accounts or keys or counters, got "links"
     klinky: --account: must be a UUID
     "#);
     insta::assert_snapshot!(token.stderr, @"
@@ -320,6 +319,26 @@ fn help_teaches_the_flags_of_serve() {
               The `aud` that tokens of the outside issuer must carry
               
               [env: KLINKY_JWT_AUDIENCE=]
+
+          --public-url <URL>
+              What short URLs begin with, such as https://klnk.example
+              
+              Default: http:// and the Host header of the request that asks.
+              
+              [env: KLINKY_PUBLIC_URL=]
+
+          --country-header <NAME>
+              The header in which a proxy says the visitor's country, such as CF-IPCountry
+              
+              Only name a header that your proxy always sets: otherwise visitors can.
+              
+              [env: KLINKY_COUNTRY_HEADER=]
+
+          --click-retention-days <DAYS>
+              How many days clicks are kept, 1 to 3650; the sums per day are kept for ever
+              
+              [env: KLINKY_CLICK_RETENTION_DAYS=]
+              [default: 90]
 
           --log-format <FORMAT>
               How log lines look: text, for people, or json, one object a line

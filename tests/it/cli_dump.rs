@@ -35,7 +35,7 @@ fn a_dump_is_the_same_with_the_server_running_and_stopped() {
     let temp = tempfile::tempdir().unwrap();
     let process = Process::serve(temp.path(), &[]);
     let (_id, key) = process.account("growth");
-    process.public.exchange(&format!("GET /api/v1/public/ping\nX-API-Key: {key}"));
+    process.public.exchange(&format!("GET /api/v1/public/links\nX-API-Key: {key}"));
 
     let running = dumped(temp.path());
     process.stop();
@@ -169,7 +169,7 @@ fn a_restored_dump_dumps_the_same_from_a_file_and_from_standard_input() {
     let process = Process::serve(&dirs[0], &[]);
     let (_id, key) = process.account("growth");
     process.account("free");
-    process.public.exchange(&format!("GET /api/v1/public/ping\nX-API-Key: {key}"));
+    process.public.exchange(&format!("GET /api/v1/public/links\nX-API-Key: {key}"));
     process.stop();
     let first = dumped(&dirs[0]);
     let file = temp.path().join("dump.jsonl");
@@ -181,7 +181,7 @@ fn a_restored_dump_dumps_the_same_from_a_file_and_from_standard_input() {
     assert_eq!((from_file.code, from_input.code), (Some(0), Some(0)), "{} {}", from_file.stderr, from_input.stderr);
     assert_eq!(
         complaint(&Ended { stderr: from_input.stdout, ..from_file }, &dirs[2]),
-        "restored 4 plans, 2 accounts, 2 keys and 1 counters into DIR\n"
+        "restored 4 plans, 2 accounts, 2 keys, 1 counters and 0 links into DIR\n"
     );
     assert_eq!(rows(&dumped(&dirs[1])), rows(&first));
     assert_eq!(rows(&dumped(&dirs[2])), rows(&first));
@@ -198,7 +198,7 @@ fn a_restored_key_opens_the_api() {
 
     let process = Process::serve(&second, &[]);
 
-    assert_eq!(process.public.exchange(&format!("GET /api/v1/public/ping\nX-API-Key: {key}")).status, 200);
+    assert_eq!(process.public.exchange(&format!("GET /api/v1/public/links\nX-API-Key: {key}")).status, 200);
 }
 
 #[test]

@@ -17,9 +17,9 @@ fn assert_stops_cleanly(signal: &str) {
     let dir = temp.path().join("db");
     let mut process = Process::serve(&dir, &["--flush-every-ms", "60000"]);
     let (_id, key) = process.account("growth");
-    assert_eq!(process.public.exchange(&format!("GET /api/v1/public/ping\nX-API-Key: {key}")).status, 200);
+    assert_eq!(process.public.exchange(&format!("GET /api/v1/public/links\nX-API-Key: {key}")).status, 200);
     let mut idle = process.public.connect();
-    write!(idle, "GET /api/v1/public/ping HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n").unwrap();
+    write!(idle, "GET /api/v1/public/links HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n").unwrap();
     assert_eq!(Exchange::read("GET", &mut idle).status, 200);
     let body = r#"{"name": "Half sent when the signal came"}"#;
     let mut running = process.admin.connect();
@@ -134,8 +134,8 @@ fn each_request_is_one_json_line_that_says_what_became_of_it() {
     let temp = tempfile::tempdir().unwrap();
     let process = Process::serve(temp.path(), &["--log-format", "json"]);
     let (id, key) = process.account("growth");
-    process.public.exchange(&format!("GET /api/v1/public/ping\nX-API-Key: {key}\nX-Request-Id: mine-1"));
-    process.public.exchange("GET /api/v1/public/ping\nX-Request-Id: mine-2");
+    process.public.exchange(&format!("GET /api/v1/public/links\nX-API-Key: {key}\nX-Request-Id: mine-1"));
+    process.public.exchange("GET /api/v1/public/links\nX-Request-Id: mine-2");
 
     let log = process.stop();
 
@@ -148,7 +148,7 @@ fn each_request_is_one_json_line_that_says_what_became_of_it() {
     };
     let counted = of("mine-1");
     assert_eq!(counted["method"], "GET");
-    assert_eq!(counted["route"], "/api/v1/public/ping");
+    assert_eq!(counted["route"], "/api/v1/public/links");
     assert_eq!(counted["status"], 200);
     assert_eq!(counted["decision"], "allowed");
     assert_eq!(counted["account.id"], id);
@@ -166,9 +166,9 @@ fn no_key_token_or_secret_reaches_the_log() {
     let token = process.admin_ok("POST", &format!("/accounts/{id}/tokens"), &serde_json::json!({}))["token"].clone();
     let jwt = token.as_str().unwrap().to_owned();
     let (wrong_key, wrong_token) = (format!("{key}x"), "a-wrong-admin-token-9876543210");
-    process.public.exchange(&format!("GET /api/v1/public/ping\nX-API-Key: {key}"));
-    process.public.exchange(&format!("GET /api/v1/public/ping\nX-API-Key: {wrong_key}"));
-    process.public.exchange(&format!("GET /api/v1/public/ping?api_key={key}"));
+    process.public.exchange(&format!("GET /api/v1/public/links\nX-API-Key: {key}"));
+    process.public.exchange(&format!("GET /api/v1/public/links\nX-API-Key: {wrong_key}"));
+    process.public.exchange(&format!("GET /api/v1/public/links?api_key={key}"));
     process.public.exchange(&format!("POST /check\nContent-Type: application/json\n\n{{\"key\": \"{key}\"}}"));
     process.public.exchange(&format!("POST /check\nContent-Type: application/json\n\n{{\"key\": {key}}}"));
     process.public.exchange(&format!("GET /api/v1/public/keys\nAuthorization: Bearer {jwt}"));
@@ -204,14 +204,14 @@ fn the_demo_prints_lines_that_work_and_leaves_nothing_behind() {
         .iter()
         .map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let ping = format!("GET /api/v1/public/ping\nX-API-Key: {}", words[2]);
+            let ping = format!("GET /api/v1/public/links\nX-API-Key: {}", words[2]);
             (words[0], process.public.exchange(&ping).status)
         })
         .collect();
     process.stop();
 
     let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(shown.starts_with("HTTP/1.1 200 OK") && shown.contains("{\"ok\":true}"), "{shown}\n{script}");
+    assert!(shown.starts_with("HTTP/1.1 200 OK") && shown.contains("{\"items\":[]"), "{shown}\n{script}");
     assert!(shown.contains("{\"limit\":100,\"remaining\":99,"), "{shown}");
     assert_eq!(statuses, [("free", 403), ("growth", 200), ("scale", 200), ("starter", 403)]);
     assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);

@@ -11,7 +11,7 @@ fn start() -> Server {
 
 fn preflight(server: &Server, origin: &str, method: &str, headers: &str) -> Exchange {
     server.public.exchange(&format!(
-        "OPTIONS /api/v1/public/ping\nOrigin: {origin}\nAccess-Control-Request-Method: {method}\n\
+        "OPTIONS /api/v1/public/links\nOrigin: {origin}\nAccess-Control-Request-Method: {method}\n\
          Access-Control-Request-Headers: {headers}"
     ))
 }
@@ -54,7 +54,7 @@ fn a_preflight_is_not_counted_even_with_a_key() {
     let account = server.account("growth");
 
     let answer = server.public.exchange(&format!(
-        "OPTIONS /api/v1/public/ping\nOrigin: {OURS}\nAccess-Control-Request-Method: GET\nX-API-Key: {}",
+        "OPTIONS /api/v1/public/links\nOrigin: {OURS}\nAccess-Control-Request-Method: GET\nX-API-Key: {}",
         account.key
     ));
 
@@ -68,7 +68,7 @@ fn a_preflight_of_another_origin_is_refused_in_our_form() {
     let answer = preflight(&server, FOREIGN, "GET", "x-api-key");
 
     insta::assert_snapshot!(answer, @r#"
-    OPTIONS /api/v1/public/ping
+    OPTIONS /api/v1/public/links
     Origin: https://evil.example
     Access-Control-Request-Method: GET
     Access-Control-Request-Headers: x-api-key
@@ -121,7 +121,7 @@ fn a_page_of_an_allowed_origin_can_read_errors() {
     let server = start();
     let free = server.account("free");
 
-    let unauthorized = server.public.exchange(&format!("GET /api/v1/public/ping\nOrigin: {OURS}"));
+    let unauthorized = server.public.exchange(&format!("GET /api/v1/public/links\nOrigin: {OURS}"));
     let forbidden = server.ping(&format!("{}\nOrigin: {OURS}", free.key));
     let unknown = server.public.exchange(&format!("GET /nothing\nOrigin: {OURS}"));
 

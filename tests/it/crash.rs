@@ -140,7 +140,7 @@ fn load(process: &Process, setup: &Setup, with_admin: bool, stop: impl FnOnce())
 fn ask_until_gone(mut stream: TcpStream, keys: &[(usize, String)], client: usize) -> Vec<Sent> {
     let mut sent = Vec::new();
     for (account, key) in keys.iter().cycle().skip(client) {
-        let request = format!("GET /api/v1/public/ping HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n");
+        let request = format!("GET /api/v1/public/links HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n");
         if stream.write_all(request.as_bytes()).is_err() {
             break;
         }

@@ -156,7 +156,7 @@ fn a_dump_of_an_account_holds_its_plans_keys_and_counters_only() {
 fn a_dump_of_what_does_not_exist_is_refused() {
     let server = Server::start();
     let queries = [
-        "only=links",
+        "only=webhooks",
         "only=",
         "only=plans,",
         "only=Plans",
@@ -172,10 +172,10 @@ fn a_dump_of_what_does_not_exist_is_refused() {
     });
 
     insta::assert_snapshot!(lines.join("\n"), @"
-    only=links: 422 only: must be plans, accounts, keys, counters, or several with commas
-    only=: 422 only: must be plans, accounts, keys, counters, or several with commas
-    only=plans,: 422 only: must be plans, accounts, keys, counters, or several with commas
-    only=Plans: 422 only: must be plans, accounts, keys, counters, or several with commas
+    only=webhooks: 422 only: must be plans, accounts, keys, counters, links, or several with commas
+    only=: 422 only: must be plans, accounts, keys, counters, links, or several with commas
+    only=plans,: 422 only: must be plans, accounts, keys, counters, links, or several with commas
+    only=Plans: 422 only: must be plans, accounts, keys, counters, links, or several with commas
     only=plans&only=keys: 422 only: must stand once
     account=: 422 account: must be a UUID
     account=x: 422 account: must be a UUID
@@ -198,7 +198,7 @@ fn a_restored_dump_dumps_as_it_was() {
     201
     content-type: application/json
 
-    {"plans":5,"accounts":3,"keys":7,"counters":2}
+    {"plans":5,"accounts":3,"keys":7,"counters":2,"links":0,"clicks":0}
     "#);
     let second = dump(&second_server);
     assert_eq!(rows(&second), rows(&first));
@@ -268,18 +268,20 @@ fn the_key_of_the_golden_dump_opens_the_api() {
     let answer = server.ping(GOLDEN_KEY);
 
     insta::assert_snapshot!(answer, @r#"
-    GET /api/v1/public/ping
+    GET /api/v1/public/links
     X-API-Key: <key>
 
     200
+    cache-control: private, no-cache
     content-type: application/json
+    etag: <etag>
     ratelimit: "hour";r=58;t=1800
     ratelimit-policy: "hour";q=100;w=3600
     x-ratelimit-limit: 100
     x-ratelimit-remaining: 58
     x-ratelimit-reset: 1705330800
 
-    {"ok":true}
+    {"items":[],"total":0,"page":1,"per_page":20,"pages":0}
     "#);
 }
 

@@ -28,7 +28,7 @@ fn a_full_disk_is_said_and_loses_nothing_that_was_answered() {
     let temp = tempfile::tempdir().unwrap();
     let process = serve_with_little_room(temp.path());
     let (_id, key) = process.account("growth");
-    let ping = format!("GET /api/v1/public/ping\nX-API-Key: {key}");
+    let ping = format!("GET /api/v1/public/links\nX-API-Key: {key}");
     let account = admin_request("POST", "/accounts", &json!({"name": "x".repeat(100)}).to_string());
     assert_eq!(process.admin.exchange("GET /readyz").status, 200);
 

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use klinky::clock::ManualClock;
-use klinky::config::ServeSettings;
+use klinky::config::{LinkSettings, ServeSettings};
 use klinky::domain::key::KeyFormat;
 use klinky::domain::time::Timestamp;
 use klinky::secrets::Secret;
@@ -44,6 +44,11 @@ pub(crate) fn settings(dir: &Path) -> ServeSettings {
         cors_origins: Vec::new(),
         trusted_proxies: Vec::new(),
         issuer: None,
+        links: LinkSettings {
+            public_url: None,
+            country_header: Some("cf-ipcountry".to_owned()),
+            click_retention_days: 90,
+        },
         admin_token: Some(Secret::new(ADMIN_TOKEN)),
         jwt_secret: Some(Secret::new(JWT_SECRET)),
     }
@@ -150,7 +155,7 @@ impl Server {
 
     /// A guarded request with a key.
     pub(crate) fn ping(&self, key: &str) -> Exchange {
-        self.public.exchange(&format!("GET /api/v1/public/ping\nX-API-Key: {key}"))
+        self.public.exchange(&format!("GET /api/v1/public/links\nX-API-Key: {key}"))
     }
 
     /// What an account has used in the running window.
@@ -308,7 +313,9 @@ pub(crate) fn redact(text: &str) -> String {
             (form(r"eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+\.[0-9A-Za-z_-]*"), "<jwt>"),
             (form(ADMIN_TOKEN), "<admin token>"),
             (form("\"sha256\":\"[0-9a-f]{64}\""), "\"sha256\":\"<hash>\""),
+            (form("etag: \"[0-9a-f]{64}\""), "etag: <etag>"),
             (form(r"127\.0\.0\.1:\d+"), "<address>"),
+            (form(r"k_[0-9a-f]{8}=[0-9a-f]{32}\."), "k_<link>=<visitor>."),
         ]
     });
     FORMS.iter().fold(text.to_owned(), |text, (form, name)| form.replace_all(&text, *name).into_owned())

@@ -7,7 +7,7 @@ use crate::harness::{Account, Exchange, Server};
 
 /// A guarded request with header lines.
 fn ping_with(server: &Server, headers: &str) -> Exchange {
-    server.public.exchange(&format!("GET /api/v1/public/ping\n{headers}"))
+    server.public.exchange(&format!("GET /api/v1/public/links\n{headers}"))
 }
 
 /// Sends these very bytes.
@@ -61,9 +61,9 @@ fn every_answer_has_a_request_id() {
     let account = server.account("growth");
 
     for request in [
-        format!("GET /api/v1/public/ping\nX-API-Key: {}", account.key),
-        format!("PUT /api/v1/public/ping\nX-API-Key: {}", account.key),
-        "GET /api/v1/public/ping".to_owned(),
+        format!("GET /api/v1/public/links\nX-API-Key: {}", account.key),
+        format!("PUT /api/v1/public/links/018d0d80-0000-7000-8000-000000000001/clicks\nX-API-Key: {}", account.key),
+        "GET /api/v1/public/links".to_owned(),
         "GET /check".to_owned(),
         "GET /".to_owned(),
         format!("GET /{}", "x".repeat(9000)),
@@ -79,8 +79,8 @@ fn a_path_and_query_over_8_kib_are_refused_and_count_nothing() {
     let server = Server::start();
     let account = server.account("growth");
     let ask = |chars: usize| {
-        let query = "x".repeat(chars - "/api/v1/public/ping?".len());
-        server.public.exchange(&format!("GET /api/v1/public/ping?{query}\nX-API-Key: {}", account.key))
+        let query = "x".repeat(chars - "/api/v1/public/links?".len());
+        server.public.exchange(&format!("GET /api/v1/public/links?{query}\nX-API-Key: {}", account.key))
     };
 
     let fits = ask(8192);
@@ -117,7 +117,7 @@ fn headers_far_over_the_bound_are_refused_as_well() {
         write!(headers, "X-Filler-{number}: x\r\n").unwrap();
         headers
     });
-    let many = send(&server, raw_head("GET", "/api/v1/public/ping", &account, &many).as_bytes());
+    let many = send(&server, raw_head("GET", "/api/v1/public/links", &account, &many).as_bytes());
 
     assert_eq!((one.status, many.status), (431, 431));
     assert_eq!(server.used(&account.id), 0);
@@ -145,7 +145,7 @@ fn as_many_headers_as_browsers_send_are_taken() {
         headers
     });
 
-    let answer = send(&server, raw_head("GET", "/api/v1/public/ping", &account, &filler).as_bytes());
+    let answer = send(&server, raw_head("GET", "/api/v1/public/links", &account, &filler).as_bytes());
 
     assert_eq!(answer.status, 200);
 }
@@ -192,7 +192,7 @@ fn a_request_whose_length_is_in_doubt_is_answered_400_and_counts_nothing() {
         ("Transfer-Encoding: chunked, chunked\r\n", ""),
         ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
     ] {
-        let raw = format!("{}{body}", raw_head("GET", "/api/v1/public/ping", &account, headers));
+        let raw = format!("{}{body}", raw_head("GET", "/api/v1/public/links", &account, headers));
         assert_eq!(send(&server, raw.as_bytes()).status, 400, "{headers:?}");
     }
     assert_eq!(server.used(&account.id), 0);
@@ -203,7 +203,7 @@ fn an_old_client_without_a_host_is_served() {
     let server = Server::start();
     let account = server.account("growth");
 
-    let raw = format!("GET /api/v1/public/ping HTTP/1.0\r\nX-API-Key: {}\r\n\r\n", account.key);
+    let raw = format!("GET /api/v1/public/links HTTP/1.0\r\nX-API-Key: {}\r\n\r\n", account.key);
 
     assert_eq!(send(&server, raw.as_bytes()).status, 200);
 }
@@ -213,7 +213,7 @@ fn a_connection_serves_one_request_after_another() {
     let server = Server::start();
     let account = server.account("growth");
     let mut stream = server.public.connect();
-    let raw = raw_head("GET", "/api/v1/public/ping", &account, "");
+    let raw = raw_head("GET", "/api/v1/public/links", &account, "");
 
     // Two at once, then a third.
     stream.write_all(format!("{raw}{raw}").as_bytes()).unwrap();
@@ -235,7 +235,7 @@ fn bytes_that_are_not_utf8_in_a_header_of_no_concern_do_no_harm() {
 
     for header in [&b"User-Agent: \xff\xfe"[..], b"Accept: \xff", b"X-Forwarded-For: \xff", b"Cookie: \x80"] {
         let mut raw =
-            format!("GET /api/v1/public/ping HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\n", account.key).into_bytes();
+            format!("GET /api/v1/public/links HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\n", account.key).into_bytes();
         raw.extend_from_slice(header);
         raw.extend_from_slice(b"\r\n\r\n");
         assert_eq!(send(&server, &raw).status, 200, "{}", String::from_utf8_lossy(header));

@@ -264,7 +264,7 @@ fn a_token_opens_no_limited_route() {
     let account = server.account("growth");
     let token = server.token(&account.id);
 
-    let answer = server.public.exchange(&format!("GET /api/v1/public/ping\nAuthorization: Bearer {token}"));
+    let answer = server.public.exchange(&format!("GET /api/v1/public/links\nAuthorization: Bearer {token}"));
 
     assert_eq!((answer.status, answer.detail().as_str()), (401, "Missing API key. Include X-API-Key header."));
     assert_eq!(server.used(&account.id), 0);

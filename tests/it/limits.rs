@@ -77,7 +77,7 @@ fn the_window_ends_at_the_top_of_the_hour_and_not_a_second_before() {
 
     server.set_clock("2024-01-15T14:59:59Z");
     insta::assert_snapshot!(server.ping(&account.key), @r#"
-    GET /api/v1/public/ping
+    GET /api/v1/public/links
     X-API-Key: <key>
 
     429
@@ -94,23 +94,25 @@ fn the_window_ends_at_the_top_of_the_hour_and_not_a_second_before() {
 
     server.set_clock("2024-01-15T15:00:00Z");
     insta::assert_snapshot!(server.ping(&account.key), @r#"
-    GET /api/v1/public/ping
+    GET /api/v1/public/links
     X-API-Key: <key>
 
     200
+    cache-control: private, no-cache
     content-type: application/json
+    etag: <etag>
     ratelimit: "hour";r=0;t=3600
     ratelimit-policy: "hour";q=1;w=3600
     x-ratelimit-limit: 1
     x-ratelimit-remaining: 0
     x-ratelimit-reset: 1705334400
 
-    {"ok":true}
+    {"items":[],"total":0,"page":1,"per_page":20,"pages":0}
     "#);
 
     server.set_clock("2024-01-15T15:00:01Z");
     insta::assert_snapshot!(server.ping(&account.key), @r#"
-    GET /api/v1/public/ping
+    GET /api/v1/public/links
     X-API-Key: <key>
 
     429

@@ -88,7 +88,8 @@ fn a_key_is_created_from_a_json_body() {
     {"id":"<id>","account_id":"<id>","name":"CI","key":"<key>","display":"<display>","scope":"read_only","created_at":"2024-01-15T14:30:00Z","expires_at":"2024-01-31T23:00:00Z","revoked_at":null,"last_used_at":null}
     "#);
     let key = answer.json()["key"].clone();
-    let write = format!("POST /api/v1/public/ping\nX-API-Key: {}", text(&key));
+    let write =
+        format!("POST /api/v1/public/links/018d0d80-0000-7000-8000-000000000001/clicks\nX-API-Key: {}", text(&key));
     assert_eq!((holder.ping_status(&key), holder.server.public.exchange(&write).status), (200, 403));
 }
 

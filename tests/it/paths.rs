@@ -14,27 +14,27 @@ const DISGUISES: [&[u8]; 26] = [
     b"/api/v1/%70ublic/ping",
     b"/api/v1/public/%70ing",
     b"/api/v1/public/pin%67",
-    b"//api/v1/public/ping",
-    b"/api//v1/public/ping",
+    b"//api/v1/public/links",
+    b"/api//v1/public/links",
     b"/api/v1/public//ping",
-    b"/api/v1/public/ping/",
-    b"/api/v1/public/ping//",
-    b"/api/v1/./public/ping",
+    b"/api/v1/public/links/",
+    b"/api/v1/public/links//",
+    b"/api/v1/./public/links",
     b"/api/v1/public/./ping",
-    b"/api/v1/public/../public/ping",
+    b"/api/v1/public/../public/links",
     b"/api/v1/public/keys/../ping",
     b"/api/v1/public/keys%2F..%2Fping",
     b"/api/v1/public/account/../ping",
-    b"/nothing/../api/v1/public/ping",
-    b"/check/../api/v1/public/ping",
+    b"/nothing/../api/v1/public/links",
+    b"/check/../api/v1/public/links",
     b"/API/V1/PUBLIC/PING",
-    b"/api/v1/public/ping;x=1",
-    b"/api/v1/public/ping%00",
-    b"/api/v1/public/ping%ff",
+    b"/api/v1/public/links;x=1",
+    b"/api/v1/public/links%00",
+    b"/api/v1/public/links%ff",
     b"/api/v1/public\\ping",
-    b"http://127.0.0.1/api/v1/public/ping",
-    b"http://elsewhere.example/api/v1/public/ping?x",
-    b"/api/v1/public/ping?/../keys",
+    b"http://127.0.0.1/api/v1/public/links",
+    b"http://elsewhere.example/api/v1/public/links?x",
+    b"/api/v1/public/links?/../keys",
 ];
 
 #[test]
@@ -93,7 +93,7 @@ fn bytes_outside_of_ascii_in_a_target_are_answered_400_and_count_nothing() {
     let headers = format!("X-API-Key: {}\r\n", account.key);
 
     for target in
-        [&b"/api/v1/public/\xff\xfe"[..], b"/\xc3\x28", b"/api/v1/public/caf\xc3\xa9", b"/api/v1/public/ping?\xff"]
+        [&b"/api/v1/public/\xff\xfe"[..], b"/\xc3\x28", b"/api/v1/public/caf\xc3\xa9", b"/api/v1/public/links?\xff"]
     {
         let answer = send(&server, target, &headers);
         assert_eq!(answer.status, 400, "{answer}");
@@ -106,7 +106,7 @@ fn targets_that_are_no_paths_are_refused() {
     let server = Server::start();
 
     for (method, target) in
-        [("OPTIONS", "*"), ("CONNECT", "127.0.0.1:80"), ("GET", "api/v1/public/ping"), ("GET", "?x")]
+        [("OPTIONS", "*"), ("CONNECT", "127.0.0.1:80"), ("GET", "api/v1/public/links"), ("GET", "?x")]
     {
         let raw = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n");
         let answer = server.public.exchange_raw(&raw, raw.as_bytes());

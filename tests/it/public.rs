@@ -12,18 +12,20 @@ fn a_valid_key_is_let_through_and_counted() {
     let answer = server.ping(&account.key);
 
     insta::assert_snapshot!(answer, @r#"
-    GET /api/v1/public/ping
+    GET /api/v1/public/links
     X-API-Key: <key>
 
     200
+    cache-control: private, no-cache
     content-type: application/json
+    etag: <etag>
     ratelimit: "hour";r=999;t=1800
     ratelimit-policy: "hour";q=1000;w=3600
     x-ratelimit-limit: 1000
     x-ratelimit-remaining: 999
     x-ratelimit-reset: 1705330800
 
-    {"ok":true}
+    {"items":[],"total":0,"page":1,"per_page":20,"pages":0}
     "#);
     assert_eq!(server.used(&account.id), 1);
 }
@@ -36,7 +38,7 @@ fn a_plan_without_api_access_is_named_with_the_plans_that_have_it() {
     let answer = server.ping(&account.key);
 
     insta::assert_snapshot!(answer, @r#"
-    GET /api/v1/public/ping
+    GET /api/v1/public/links
     X-API-Key: <key>
 
     403
@@ -82,7 +84,7 @@ fn a_suspended_account_is_stopped_until_it_is_lifted() {
     let lifted = server.ping(&account.key);
 
     insta::assert_snapshot!(suspended, @r#"
-    GET /api/v1/public/ping
+    GET /api/v1/public/links
     X-API-Key: <key>
 
     403
@@ -104,7 +106,7 @@ fn a_read_only_key_reads() {
     let account = server.account("growth");
     server.admin_ok("PATCH", &format!("/keys/{}", account.key_id), &json!({"scope": "read_only"}));
     let send =
-        |method: &str| server.public.exchange(&format!("{method} /api/v1/public/ping\nX-API-Key: {}", account.key));
+        |method: &str| server.public.exchange(&format!("{method} /api/v1/public/links\nX-API-Key: {}", account.key));
 
     let read = ["GET", "HEAD", "OPTIONS", "TRACE"].map(|method| send(method).status);
 
@@ -118,13 +120,13 @@ fn a_read_only_key_does_not_write() {
     let account = server.account("growth");
     server.admin_ok("PATCH", &format!("/keys/{}", account.key_id), &json!({"scope": "read_only"}));
     let send =
-        |method: &str| server.public.exchange(&format!("{method} /api/v1/public/ping\nX-API-Key: {}", account.key));
+        |method: &str| server.public.exchange(&format!("{method} /api/v1/public/links\nX-API-Key: {}", account.key));
 
     let written = ["PUT", "PATCH", "DELETE", "CONNECTX", "get"].map(|method| send(method).status);
 
     assert_eq!(written, [403; 5]);
     insta::assert_snapshot!(send("POST"), @r#"
-    POST /api/v1/public/ping
+    POST /api/v1/public/links
     X-API-Key: <key>
 
     403
@@ -169,10 +171,13 @@ fn another_method_is_counted_and_answered_405_with_what_is_allowed() {
     let server = Server::start();
     let account = server.account("growth");
 
-    let answer = server.public.exchange(&format!("DELETE /api/v1/public/ping\nX-API-Key: {}", account.key));
+    let answer = server.public.exchange(&format!(
+        "DELETE /api/v1/public/links/018d0d80-0000-7000-8000-000000000001/clicks\nX-API-Key: {}",
+        account.key
+    ));
 
     insta::assert_snapshot!(answer, @r#"
-    DELETE /api/v1/public/ping
+    DELETE /api/v1/public/links/<id>/clicks
     X-API-Key: <key>
 
     405
@@ -198,7 +203,7 @@ fn a_request_over_the_limit_is_told_when_to_come_again() {
     let answer = server.ping(&account.key);
 
     insta::assert_snapshot!(answer, @r#"
-    GET /api/v1/public/ping
+    GET /api/v1/public/links
     X-API-Key: <key>
 
     429
@@ -235,21 +240,23 @@ fn a_head_request_is_answered_like_a_get_without_its_body() {
     let server = Server::start();
     let account = server.account("growth");
 
-    let answer = server.public.exchange(&format!("HEAD /api/v1/public/ping\nX-API-Key: {}", account.key));
+    let answer = server.public.exchange(&format!("HEAD /api/v1/public/links\nX-API-Key: {}", account.key));
 
     insta::assert_snapshot!(answer, @r#"
-    HEAD /api/v1/public/ping
+    HEAD /api/v1/public/links
     X-API-Key: <key>
 
     200
+    cache-control: private, no-cache
     content-type: application/json
+    etag: <etag>
     ratelimit: "hour";r=99;t=1800
     ratelimit-policy: "hour";q=100;w=3600
     x-ratelimit-limit: 100
     x-ratelimit-remaining: 99
     x-ratelimit-reset: 1705330800
     "#);
-    assert_eq!(answer.header("content-length"), Some("11"));
+    assert_eq!(answer.header("content-length"), Some("55"));
     assert_eq!(server.used(&account.id), 1);
 }
 
@@ -280,7 +287,7 @@ fn a_path_outside_of_the_api_needs_no_key_and_counts_nothing() {
     404
     content-type: application/json
 
-    {"detail":"No such resource."}
+    {"detail":"No such link."}
     "#);
     assert_eq!(server.used(&account.id), 0);
 }

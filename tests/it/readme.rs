@@ -89,6 +89,8 @@ fn comparable(text: &str) -> Vec<String> {
             (form(r"(?m)^x-ratelimit-reset: \d+$"), "x-ratelimit-reset: <secs>"),
             (form(r"(?m)^retry-after: \d+$"), "retry-after: <secs>"),
             (form(r";t=\d+"), ";t=<secs>"),
+            (form("etag: \"[0-9a-f]{64}\""), "etag: <etag>"),
+            (form(r"<visitor>\.[0-9a-f]{8}\.\d+"), "<visit>"),
             (form("  +"), "  "),
         ]
     });

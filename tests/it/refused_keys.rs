@@ -19,10 +19,10 @@ fn mistype(key: &str) -> String {
 fn a_request_without_a_key_is_told_which_header_to_send() {
     let server = Server::start();
 
-    let answer = server.public.exchange("GET /api/v1/public/ping");
+    let answer = server.public.exchange("GET /api/v1/public/links");
 
     insta::assert_snapshot!(answer, @r#"
-    GET /api/v1/public/ping
+    GET /api/v1/public/links
 
     401
     content-type: application/json
@@ -40,7 +40,7 @@ fn a_mistyped_key_is_refused() {
     let answer = server.ping(&mistype(&account.key));
 
     insta::assert_snapshot!(answer, @r#"
-    GET /api/v1/public/ping
+    GET /api/v1/public/links
     X-API-Key: <key>
 
     401
@@ -96,7 +96,7 @@ fn two_key_headers_are_refused_even_if_both_are_right() {
     let answer = server.ping(&format!("{0}\nX-API-Key: {0}", account.key));
 
     insta::assert_snapshot!(answer, @r#"
-    GET /api/v1/public/ping
+    GET /api/v1/public/links
     X-API-Key: <key>
     X-API-Key: <key>
 

@@ -43,7 +43,7 @@ fn housekeeping_purges_old_hours_and_keeps_the_running_one_and_the_one_before() 
         count(&store, kept_or_not, 200);
     }
 
-    let mut housekeeping = Housekeeping::start(Arc::clone(&store), Arc::new(clock)).unwrap();
+    let mut housekeeping = Housekeeping::start(Arc::clone(&store), Arc::new(clock), 90).unwrap();
     while store.counters_in(older).next().is_some() {
         std::thread::yield_now();
     }

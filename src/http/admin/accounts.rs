@@ -4,7 +4,6 @@ use actix_web::web::{self, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 
-use super::patch::{Object, nullable, present};
 use super::{account_id, author};
 use crate::accounts::{self, AccountDraft, PLAN_DEFAULT};
 use crate::domain::account::{Account, AccountPatch, InForce, Trial};
@@ -16,6 +15,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
 use crate::http::error::ApiError;
 use crate::http::extract::{self, PageQuery, field};
+use crate::http::json_fields::{Object, nullable, present};
 use crate::http::views::{AccountView, List, StandingView};
 use crate::http::{State, block, headers, resource};
 use crate::store::{DirectoryError, Store};

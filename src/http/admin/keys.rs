@@ -4,13 +4,13 @@ use actix_web::web::{self, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 
-use super::patch::{nullable, present};
 use super::{account_id, author};
 use crate::domain::id::KeyId;
 use crate::domain::key::{KeyPatch, Scope};
 use crate::domain::text::Name;
 use crate::http::error::ApiError;
 use crate::http::extract::{self, PageQuery, field};
+use crate::http::json_fields::{nullable, present};
 use crate::http::views::{KeyView, List};
 use crate::http::{State, block, key_input, resource};
 use crate::keys;

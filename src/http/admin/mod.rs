@@ -3,7 +3,6 @@
 mod accounts;
 mod keys;
 mod lockout;
-mod patch;
 mod plans;
 mod whole;
 

@@ -5,12 +5,12 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 
 use super::author;
-use super::patch::present;
 use crate::domain::decision::Limit;
 use crate::domain::plan::{Plan, PlanId, PlanPatch};
 use crate::domain::text::{Name, Note};
 use crate::http::error::ApiError;
 use crate::http::extract::{self, PageQuery, field};
+use crate::http::json_fields::present;
 use crate::http::views::{List, PlanView};
 use crate::http::{State, block, resource};
 

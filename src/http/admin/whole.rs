@@ -60,7 +60,8 @@ async fn dump(state: web::Data<State>, request: HttpRequest) -> Result<HttpRespo
     actix_web::rt::task::spawn_blocking(move || {
         let (_entered, _place) = (span.enter(), place);
         let mut out = ChunkWriter { sender: sender.clone(), chunk: Vec::with_capacity(CHUNK_BYTES) };
-        if let Err(error) = dump::write(&state.store, &filter, now, &mut out) {
+        let recorded = state.recorder.catch_up().map_err(DumpError::from);
+        if let Err(error) = recorded.and_then(|()| dump::write(&state.store, &filter, now, &mut out)) {
             tracing::warn!(error = &error as &dyn std::error::Error, "a dump was cut off");
             // An error in place of the end breaks the connection off, so that the client notices.
             let _gone = sender.try_send(Err(error));
@@ -81,7 +82,9 @@ fn dump_filter(request: &HttpRequest) -> Result<DumpFilter, ApiError> {
     let only = kinds
         .map(|kind| {
             DumpKind::from_str(kind, false).map_err(|_unknown| {
-                ApiError::Invalid("only: must be plans, accounts, keys, counters, or several with commas".to_owned())
+                ApiError::Invalid(
+                    "only: must be plans, accounts, keys, counters, links, or several with commas".to_owned(),
+                )
             })
         })
         .collect::<Result<_, _>>()?;

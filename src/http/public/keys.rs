@@ -2,7 +2,9 @@
 
 use actix_web::web::{self, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+
+use super::Items;
 
 use crate::gate::Known;
 use crate::http::error::ApiError;
@@ -32,12 +34,6 @@ struct Rotation {
     grace_seconds: Option<u64>,
 }
 
-/// All keys: their number is bounded, so there are no pages.
-#[derive(Serialize)]
-struct OwnKeys {
-    items: Vec<KeyView>,
-}
-
 async fn rate_limit(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().json(StandingView::for_holder(&guard::known(&request)?.standing)))
 }
@@ -45,7 +41,7 @@ async fn rate_limit(request: HttpRequest) -> Result<HttpResponse, ApiError> {
 async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let known = guard::known(&request)?;
     let page = block(move || state.store.list_keys(known.account_id, None, KEYS_PER_ACCOUNT_MAX)).await?;
-    Ok(HttpResponse::Ok().json(OwnKeys { items: page.items.into_iter().map(KeyView::from).collect() }))
+    Ok(HttpResponse::Ok().json(Items { items: page.items.into_iter().map(KeyView::from).collect() }))
 }
 
 /// The name may stand in the query, and the rest be absent.

@@ -1,13 +1,23 @@
 //! The public API under `/api/v1/public`: what a session opens, and what a key opens.
 
 mod account;
+mod clicks;
 mod keys;
-mod ping;
+mod link_input;
+mod link_views;
+mod links;
 
 use actix_web::middleware::from_fn;
 use actix_web::web;
+use serde::Serialize;
 
-use super::{guard, nothing_here, resource};
+use super::{etag, guard, idempotency, nothing_here};
+
+/// A list that needs no pages, since its length is bounded.
+#[derive(Serialize)]
+struct Items<T> {
+    items: Vec<T>,
+}
 
 /// The scopes of sessions come first: what they do not match falls to the guard of keys.
 pub(crate) fn routes(routes: &mut web::ServiceConfig) {
@@ -30,8 +40,11 @@ pub(crate) fn routes(routes: &mut web::ServiceConfig) {
         )
         .service(
             web::scope("/api/v1/public")
-                .service(resource("/ping", "GET, HEAD", [web::get().to(ping::ping), web::head().to(ping::ping)]))
+                .configure(clicks::routes)
+                .configure(links::routes)
                 .default_service(web::to(nothing_here))
+                .wrap(from_fn(etag::validate))
+                .wrap(from_fn(idempotency::once))
                 .wrap(from_fn(guard::by_key)),
         );
 }

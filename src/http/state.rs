@@ -1,0 +1,77 @@
+//! What every handler can reach, and which listener a request came in by.
+
+use std::sync::Arc;
+
+use actix_web::HttpRequest;
+use actix_web::http::header;
+use ipnet::IpNet;
+use isbot::Bots;
+use tokio::sync::Semaphore;
+
+use super::admin::Lockouts;
+use super::metrics::Metrics;
+use crate::clock::Clock;
+use crate::config::LinkSettings;
+use crate::domain::key::KeyFormat;
+use crate::domain::time::{Day, Timestamp};
+use crate::gate::Gate;
+use crate::idempotency::Idempotency;
+use crate::recorder::Recorder;
+use crate::secrets::Secret;
+use crate::store::Store;
+use crate::tokens::{Signer, Verifier};
+
+/// What every handler can reach.
+pub(crate) struct State {
+    pub(crate) store: Arc<Store>,
+    pub(crate) gate: Gate,
+    pub(crate) idempotency: Idempotency,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) key_format: KeyFormat,
+    pub(crate) signer: Signer,
+    pub(crate) verifier: Verifier,
+    pub(crate) admin_token: Secret,
+    pub(crate) lockouts: Lockouts,
+    pub(crate) dumps: Arc<Semaphore>,
+    pub(crate) metrics: Metrics,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) links: LinkSettings,
+    pub(crate) bots: Bots,
+    pub(crate) agents: woothee::parser::Parser,
+    /// Makes request ids of one start differ from those of another.
+    pub(crate) boot_id: u64,
+}
+
+impl State {
+    /// What short URLs begin with: as configured, or what the client called this server.
+    pub(crate) fn base_url(&self, request: &HttpRequest) -> String {
+        let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        self.links.public_url.clone().unwrap_or_else(|| format!("http://{}", host()))
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        self.links.public_url.as_ref().is_some_and(|url| url.starts_with("https://"))
+    }
+
+    /// The first instant whose clicks are kept: the start of a UTC day.
+    pub(crate) fn first_kept_click(&self, now: Timestamp) -> Timestamp {
+        Day::of(now).minus(self.links.click_retention_days).start()
+    }
+}
+
+/// Which listener a request came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Listener {
+    Public,
+    Admin,
+}
+
+impl Listener {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Admin => "admin",
+        }
+    }
+}
