@@ -141,3 +141,18 @@ fn a_dump_beside_clicks_is_always_whole() {
         assert_eq!(listed, clicks["total"].as_u64().unwrap().min(100));
     }
 }
+
+/// A dump of version 1 as a server wrote it, with everything that links leave behind. It must be read for ever.
+const GOLDEN: &str = include_str!("../../data/dumps/v1-links.jsonl");
+
+#[test]
+fn the_golden_dump_of_links_comes_back_as_it_is() {
+    let server = Server::start();
+    server.set_clock("2026-11-24T09:30:00Z");
+
+    let answer = restore(&server, GOLDEN);
+
+    assert_eq!(answer.body, r#"{"plans":4,"accounts":1,"keys":1,"counters":1,"links":2,"clicks":4}"#);
+    assert_eq!(rows(&dump(&server)), rows(GOLDEN));
+    assert_eq!(visit(&server, "spring", "CF-IPCountry: DE").header("location"), Some("https://example.com/dort"));
+}
