@@ -70,6 +70,10 @@ pub(crate) enum ApiError {
     Internal(&'static str, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
 }
 
+/// Characters of each end of a `detail` that is too long: faults repeat what the client sent, which may be a megabyte,
+/// and are kept with answers under an `Idempotency-Key`.
+const DETAIL_PART_CHARS: usize = 250;
+
 /// What an error answer says, kept beside the answer so that it can be said as a problem (RFC 9457).
 #[derive(Debug, Clone)]
 pub(crate) struct Said {
@@ -108,7 +112,7 @@ impl ApiError {
             Self::NotFound(what) => format!("No such {what}."),
             Self::Gone(what) => format!("This {what} leads nowhere any more."),
             Self::MethodNotAllowed { allow } => format!("Method not allowed. Allowed: {allow}."),
-            Self::Conflict(what) | Self::Invalid(what) => what.clone(),
+            Self::Conflict(what) | Self::Invalid(what) => shortened(what),
             Self::BodyTooLarge { bytes_max } => format!("Request body exceeds {bytes_max} bytes."),
             Self::UriTooLong { bytes_max } => format!("Request path and query exceed {bytes_max} bytes."),
             Self::HeadersTooLarge { bytes_max } => format!("Request headers exceed {bytes_max} bytes."),
@@ -262,6 +266,18 @@ pub(crate) fn problem_body(status: StatusCode, said: &Said) -> Result<Vec<u8>, s
 /// An error's JSON body, for answers that carry it in a header.
 pub(crate) fn detail_json(detail: &str) -> String {
     serde_json::to_string(&Detail { detail }).unwrap_or_default()
+}
+
+/// A text without its middle if it is too long: it begins with the field's name and ends with the reason.
+fn shortened(text: &str) -> String {
+    let place = |chars| text.char_indices().nth(chars).map(|(place, _char)| place);
+    let end = text.char_indices().rev().nth(DETAIL_PART_CHARS.saturating_sub(1)).map(|(place, _char)| place);
+    match (place(DETAIL_PART_CHARS), end, place(DETAIL_PART_CHARS.saturating_mul(2))) {
+        (Some(start), Some(end), Some(_longer)) => {
+            format!("{}…{}", text.get(..start).unwrap_or_default(), text.get(end..).unwrap_or_default())
+        }
+        _ => text.to_owned(),
+    }
 }
 
 fn set(headers: &mut header::HeaderMap, name: HeaderName, value: &'static str) {

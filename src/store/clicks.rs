@@ -218,6 +218,8 @@ impl Store {
     /// # Errors
     /// When the store fails.
     pub fn purge_doomed_step(&self) -> Result<bool, StoreError> {
+        // A restore may bring a link back: it begins before a step or after it, not during it.
+        let _lock = self.writing.lock();
         let Some(first) = self.trees.doomed_links.first().map_err(engine("list doomed links"))? else {
             return Ok(false);
         };

@@ -217,6 +217,8 @@ impl Restore<'_> {
             &trees.click_days,
             &trees.click_totals,
             &trees.conversions,
+            // What was to go with an account must not go from among the rows that come back under the same ids.
+            &trees.doomed_links,
         ];
         filled.into_iter().try_for_each(|tree| tree.clear().map_err(engine("empty a tree")))
     }

@@ -156,3 +156,27 @@ fn the_golden_dump_of_links_comes_back_as_it_is() {
     assert_eq!(rows(&dump(&server)), rows(GOLDEN));
     assert_eq!(visit(&server, "spring", "CF-IPCountry: DE").header("location"), Some("https://example.com/dort"));
 }
+
+#[test]
+fn the_largest_link_comes_back() {
+    let server = Server::start();
+    let account = server.account("scale");
+    let label = |number: u32| format!("{}{number}", "\u{1f600}".repeat(49));
+    let url = format!("https://example.com/{}", "\"".repeat(2028));
+    let variant = |number| json!({"label": label(number), "destination_url": url, "weight": 20});
+    let variants: Vec<Value> = (0..5).map(variant).collect();
+    let countries = ('A'..='Z').flat_map(|first| ('A'..='Z').map(move |second| format!("{first}{second}")));
+    let rules: serde_json::Map<String, Value> = countries.take(250).map(|country| (country, json!(label(0)))).collect();
+    let whole = json!({
+        "name": "\u{1f600}".repeat(100), "variants": variants, "routing_type": "geo", "geo_rules": rules,
+        "conversion_redirect_url": url,
+    });
+    assert_eq!(post(&server, &account, &whole).status, 201);
+    let dumped = dump(&server);
+
+    let other = Server::start();
+    let answer = restore(&other, &dumped);
+
+    assert_eq!(answer.status, 201, "{answer}");
+    assert_eq!(rows(&dump(&other)), rows(&dumped));
+}

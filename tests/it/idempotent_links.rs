@@ -100,3 +100,25 @@ fn a_repeated_bulk_costs_its_links_again_and_creates_none() {
     assert_eq!(first.body, again.body);
     assert_eq!(total(&server, &account), 2);
 }
+
+#[test]
+fn a_fault_that_repeats_a_long_text_is_short_and_kept() {
+    let server = Server::start();
+    let account = server.account("scale");
+    let long = "\u{fc}".repeat(200_000);
+    for (key, body) in
+        [("a", json!({"variants": long})), ("b", json!({"name": "x", "geo_rules": {long.as_str(): "a"}}))]
+    {
+        let request =
+            format!("POST /api/v1/public/links\nX-API-Key: {}\nIdempotency-Key: {key}\n\n{body}", account.key);
+        let (first, again) = (server.public.exchange(&request), server.public.exchange(&request));
+
+        assert_eq!((first.status, again.status), (422, 422));
+        let detail = first.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.chars().count() <= 501, "{} characters", detail.chars().count());
+        assert_eq!(
+            (again.json()["detail"].as_str(), again.header("idempotent-replayed")),
+            (Some(&*detail), Some("true"))
+        );
+    }
+}

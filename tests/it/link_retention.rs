@@ -12,6 +12,7 @@ use klinky::domain::plan::PlanId;
 use klinky::domain::text::Name;
 use klinky::domain::time::Timestamp;
 use klinky::domain::variant::Label;
+use klinky::dump::{self, DumpFilter};
 use klinky::housekeeping::Housekeeping;
 use klinky::ids;
 use klinky::recorder::Recorder;
@@ -164,6 +165,23 @@ fn clicks_go_with_their_account_and_do_not_come_back() {
     assert_eq!(total(&store, id), 0);
     assert_eq!((store.click_totals(id).unwrap().as_slice(), store.click_days(id).unwrap().len()), (&[][..], 0));
     assert_eq!(total(&store, other), 10);
+}
+
+#[test]
+fn clicks_that_a_restore_brings_back_do_not_go_with_the_account_that_was_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Duration::from_millis(100));
+    let (account, id) = linked(&store, "promo");
+    store.record(&clicks(id, (0..10).map(|secs| after(START, secs)))).unwrap();
+    let mut dumped = Vec::new();
+    dump::write(&store, &DumpFilter::default(), at(START), &mut dumped).unwrap();
+
+    store.remove_account(account, &author()).unwrap();
+    dump::restore(&store, dumped.as_slice(), &author()).unwrap();
+    let steps = (0..100).take_while(|_step| store.purge_doomed_step().unwrap()).count();
+
+    assert_eq!((steps, total(&store, id), store.click_days(id).unwrap().len()), (0, 10, 1));
+    assert_eq!(store.click_totals(id).unwrap().sum().clicks, 10);
 }
 
 #[test]
