@@ -10,7 +10,11 @@
 //! must be on disk. When commits fall behind, because the disk is slow or refuses, they do wait
 //! ([`Committer::commit_if_due`]); so a crash never forgets more than that time's units.
 
-use std::fs::File;
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -84,7 +88,7 @@ impl Committer {
     /// disk `within` that time; with a `within` of zero only when somebody waits.
     ///
     /// It sleeps for half of the time and leaves the other half for the commit itself.
-    pub(super) fn start(db: sled::Db, file: File, within: Duration) -> std::io::Result<Self> {
+    pub(super) fn start(disk: Disk, within: Duration) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
@@ -96,7 +100,7 @@ impl Committer {
             failures: AtomicU64::new(0),
         });
         let worker = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(move || worker.run(&db, &file))?;
+        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(move || worker.run(disk))?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
@@ -149,12 +153,12 @@ impl Drop for Committer {
 }
 
 impl Shared {
-    fn run(&self, db: &sled::Db, file: &File) {
+    fn run(&self, mut disk: Disk) {
         let _told = Ended(self);
         loop {
             let (waiters, stopping) = self.next_round();
             self.cover_written();
-            let result = commit(db, file);
+            let result = disk.commit();
             self.note(&result);
             for waiter in waiters {
                 // A waiter that went away has no use for the answer.
@@ -247,9 +251,49 @@ impl Drop for Ended<'_> {
     }
 }
 
-fn commit(db: &sled::Db, file: &File) -> Result<(), String> {
-    db.flush().map_err(|error| error.to_string())?;
-    file.sync_data().map_err(|error| error.to_string())
+/// What a commit syncs: sled's file, and the files of their own that sled 0.34 gives to leaves over 128 KiB (a few
+/// links with the longest URLs are enough) and never syncs itself.
+pub(super) struct Disk {
+    db: sled::Db,
+    file: File,
+    blobs: PathBuf,
+    /// The names of the blobs that are on disk.
+    synced: HashSet<OsString>,
+}
+
+impl Disk {
+    /// `file` is sled's own in `engine_dir`, opened once more.
+    pub(super) fn new(db: sled::Db, file: File, engine_dir: &Path) -> Self {
+        Self { db, file, blobs: engine_dir.join("blobs"), synced: HashSet::new() }
+    }
+
+    fn commit(&mut self) -> Result<(), String> {
+        self.db.flush().map_err(|error| error.to_string())?;
+        // Before the file whose records name them.
+        self.sync_blobs().map_err(|error| error.to_string())?;
+        self.file.sync_data().map_err(|error| error.to_string())
+    }
+
+    fn sync_blobs(&mut self) -> io::Result<()> {
+        let mut found = HashSet::new();
+        for entry in fs::read_dir(&self.blobs)? {
+            let entry = entry?;
+            if !self.synced.contains(&entry.file_name()) {
+                match File::open(entry.path()) {
+                    Ok(blob) => blob.sync_data()?,
+                    // sled has removed it since.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            found.insert(entry.file_name());
+        }
+        if !found.is_subset(&self.synced) {
+            File::open(&self.blobs)?.sync_all()?;
+        }
+        self.synced = found;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -261,7 +305,7 @@ mod tests {
     /// A committer whose disk refuses: `/dev/null` cannot be synced.
     fn refusing(dir: &tempfile::TempDir, within: Duration) -> Committer {
         let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
-        Committer::start(db, File::open("/dev/null").unwrap(), within).unwrap()
+        Committer::start(Disk::new(db, File::open("/dev/null").unwrap(), dir.path()), within).unwrap()
     }
 
     #[test]
@@ -315,5 +359,26 @@ mod tests {
         committer.shared.cover_written();
         committer.shared.note(&Ok(()));
         assert_eq!(committer.shared.oldest_us(), None);
+    }
+
+    #[test]
+    fn a_commit_syncs_the_blobs_that_are_new_and_forgets_those_that_are_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
+        let file = File::options().write(true).open(dir.path().join("db")).unwrap();
+        let mut disk = Disk::new(db.clone(), file, dir.path());
+        disk.commit().unwrap();
+        assert!(disk.synced.is_empty());
+
+        db.insert("large", vec![7; 300 * 1024]).unwrap();
+        disk.commit().unwrap();
+
+        assert!(!disk.synced.is_empty());
+        for blob in fs::read_dir(dir.path().join("blobs")).unwrap() {
+            assert!(disk.synced.contains(&blob.unwrap().file_name()));
+        }
+        disk.synced.insert("gone".into());
+        disk.commit().unwrap();
+        assert!(!disk.synced.contains(std::ffi::OsStr::new("gone")));
     }
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::audit::Writing;
-use super::committer::Committer;
+use super::committer::{Committer, Disk};
 use super::counters::Counters;
 use super::idempotency::KeptAnswers;
 use super::marker::{ENGINE_DIR, Lock, MARKER_FILE, MARKER_FILE_NEW, Marker, STORE_VERSION, Seal};
@@ -126,7 +126,8 @@ impl Store {
         let next_number = Self::next_audit_number(&trees.audit).map_err(|error| damage(dir, &error))?;
         let unusable = |source| OpenError::Unusable { dir: dir.to_owned(), source };
         let store = Self {
-            committer: Committer::start(db.clone(), file, options.flush_within).map_err(unusable)?,
+            committer: Committer::start(Disk::new(db.clone(), file, &dir.join(ENGINE_DIR)), options.flush_within)
+                .map_err(unusable)?,
             counters: Counters::new(trees.counters.clone()),
             kept: KeptAnswers::open(&db).map_err(|error| damage(dir, &error))?,
             dir: dir.to_owned(),
