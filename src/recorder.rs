@@ -17,8 +17,8 @@ const ROUND: Duration = Duration::from_millis(10);
 /// Before what the store refused is tried again: often enough for a disk that is full for a moment, and no flood of
 /// log lines.
 const RETRY: Duration = Duration::from_secs(1);
-/// Events that are written at a time.
-const BATCH_MAX: usize = 1000;
+/// Events that are written at a time: look-ups wait while sled writes a transaction, so these are small.
+const BATCH_MAX: usize = 100;
 /// Events that may wait, should the store fail or fall behind: about 300 bytes each. Beyond, events are dropped and it is said.
 const WAITING_MAX: usize = 100_000;
 

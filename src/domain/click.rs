@@ -24,7 +24,7 @@ pub struct Click {
     pub country: Option<Country>,
     /// The host of the page that it came from.
     pub referrer: Option<String>,
-    /// `desktop`, `mobile`, `tablet` or `other`.
+    /// What it was clicked with.
     pub device: Device,
     /// The browser's name.
     pub browser: String,

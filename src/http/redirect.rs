@@ -2,9 +2,12 @@
 //!
 //! Neither is limited or counted. A redirect reads two records and leaves its click to the recorder.
 
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Path};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{Error, HttpRequest, HttpResponse};
 
 use super::error::ApiError;
 use super::visitor::{self, Visitor};
@@ -24,9 +27,20 @@ const PIXEL: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xf
 const USER_AGENT_CHARS_MAX: usize = 512;
 
 pub(crate) fn routes(routes: &mut web::ServiceConfig) {
-    routes
-        .service(resource("/c/{id}", "GET, POST", [web::get().to(pixel), web::post().to(conversion)]))
-        .service(resource("/{slug}", "GET, HEAD", [web::get().to(redirect), web::head().to(redirect)]));
+    let conversions = resource("/c/{id}", "GET, POST", [web::get().to(pixel), web::post().to(conversion)]);
+    let redirects = resource("/{slug}", "GET, HEAD", [web::get().to(redirect), web::head().to(redirect)]);
+    routes.service(conversions.wrap(from_fn(not_cached))).service(redirects.wrap(from_fn(not_cached)));
+}
+
+/// Each visitor is answered anew; and a 404 or 410, which caches may keep of their own accord (RFC 9110 §15.1), ends
+/// when the link is made or opened again.
+async fn not_cached<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let mut response = next.call(request).await?;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    Ok(response)
 }
 
 async fn redirect(state: web::Data<State>, request: HttpRequest, slug: Path<String>) -> Result<HttpResponse, ApiError> {
@@ -48,7 +62,6 @@ async fn redirect(state: web::Data<State>, request: HttpRequest, slug: Path<Stri
     let visit = Visit { country, earlier, percent: draw_percent()? };
     let variant = choose(&link, visit, won.as_ref()).ok_or(ApiError::Internal("no variant was chosen", None))?;
     let mut response = HttpResponse::Found().insert_header((header::LOCATION, variant.destination.as_str())).finish();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     // HEAD is no visit: a cookie for it would make the visit that follows no click.
     if state.bots.is_bot(user_agent(&request)) || request.method() == actix_web::http::Method::HEAD {
         return Ok(response);
@@ -92,12 +105,10 @@ fn click(
 
 async fn pixel(state: web::Data<State>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, ApiError> {
     let link = convert(&state, &request, &id)?;
-    let mut response = match &link.terms.conversion_redirect {
+    Ok(match &link.terms.conversion_redirect {
         Some(url) => HttpResponse::Found().insert_header((header::LOCATION, url.as_str())).finish(),
         None => HttpResponse::Ok().content_type("image/gif").body(PIXEL),
-    };
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-    Ok(response)
+    })
 }
 
 async fn conversion(state: web::Data<State>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, ApiError> {

@@ -15,7 +15,7 @@ use crate::domain::idempotency::{IdempotencyKey, KeptAnswer};
 use crate::domain::time::Timestamp;
 
 /// Most answers that are kept for one account; of more, the one that expires first is forgotten. Twice what the largest
-/// built-in plan lets through in 24 hours (25 windows of 1000), and about 50 MB: a bound on what one account can make
+/// built-in plan lets through in 24 hours (25 windows of 1000), and about 50 MB where an answer has 1 kB, as a link has: a bound on what one account can make
 /// us store. A custom limit over 2000 can go beyond it; to stop such a client would harm more than to forget early.
 pub const KEPT_PER_ACCOUNT_MAX: usize = 50_000;
 /// Answers that one purge step forgets, for the reasons that `counters.rs` gives.

@@ -142,6 +142,7 @@ fn conversions_of_no_link_are_not_found() {
     GET /c/<id>
 
     404
+    cache-control: private, no-store
     content-type: application/json
 
     {"detail":"No such link."}

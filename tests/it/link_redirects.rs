@@ -167,6 +167,7 @@ fn a_redirect_takes_get_and_head_only() {
 
     405
     allow: GET, HEAD
+    cache-control: private, no-store
     content-type: application/json
 
     {"detail":"Method not allowed. Allowed: GET, HEAD."}
@@ -184,6 +185,7 @@ fn a_link_that_never_was_is_not_found() {
     GET /promo2
 
     404
+    cache-control: private, no-store
     content-type: application/json
 
     {"detail":"No such link."}
@@ -207,6 +209,7 @@ fn a_deleted_link_is_gone() {
     User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36
 
     410
+    cache-control: private, no-store
     content-type: application/json
 
     {"detail":"This link leads nowhere any more."}

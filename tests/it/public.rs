@@ -285,6 +285,7 @@ fn a_path_outside_of_the_api_needs_no_key_and_counts_nothing() {
     X-API-Key: <key>
 
     404
+    cache-control: private, no-store
     content-type: application/json
 
     {"detail":"No such link."}

@@ -121,6 +121,7 @@ async fn change(
 ) -> Result<HttpResponse, ApiError> {
     let (known, base_url, state) = (guard::known(request)?, state.base_url(request), state.clone());
     let link = block(move || -> Result<_, LinkError> {
+        state.recorder.catch_up()?;
         let link = state.store.update_link(known.account_id, id, patch, known.standing.now)?;
         Ok(view(&state.store, &link, &base_url)?)
     })
