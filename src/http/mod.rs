@@ -59,7 +59,7 @@ use crate::secrets::{self, Secret, SecretError};
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
 use crate::tokens::{Signer, Verifier};
 
-/// Connections that one worker holds at once. Idle ones cost about 10 kB each; more than this on a
+/// Connections that one worker holds at once. More than this on a
 /// small VM is an attack, and waits in the backlog.
 const CONNECTIONS_PER_WORKER_MAX: usize = 10_000;
 /// Open files that the public listener leaves to the admin listener, the store and the system: an attack on the
