@@ -1,4 +1,4 @@
-//! Records clicks and conversions on a thread of its own, so that a redirect never waits for the store.
+//! Records clicks and conversions on a thread of its own, so that a redirect does not wait until they are written.
 //!
 //! A redirect leaves an event in memory; the thread writes what has gathered every `ROUND`, in one transaction, and the
 //! committer makes it durable within the flush interval as it does counters. A clean stop writes everything.

@@ -37,7 +37,9 @@ fn a_full_disk_is_said_and_loses_nothing_that_was_answered() {
 
     assert!(statuses.len() < ACCOUNTS as usize, "the disk took everything");
     assert_eq!(process.admin.exchange(&account).status, 503);
-    assert_eq!(process.public.exchange(&ping).status, 503);
+    let refused = process.public.exchange(&ping);
+    assert_eq!(refused.status, 503);
+    assert!(refused.detail().contains("Nothing was counted"), "{refused}");
     assert_eq!(process.admin.exchange("GET /readyz").status, 503);
     assert_eq!(process.admin.exchange("GET /healthz").status, 200);
     process.kill();
