@@ -18,8 +18,8 @@ pub const THRESHOLD_MIN: u32 = 10;
 /// The auto-winner's threshold of a link that says nothing of it.
 pub const THRESHOLD_DEFAULT: u32 = 100;
 
-/// Most geo rules of a link: one for each country there is, and `default`.
-pub const GEO_RULES_MAX: usize = 250;
+/// Most geo rules of a link: one for each of the 250 countries, and `default`.
+pub const GEO_RULES_MAX: usize = 251;
 
 /// Words that the server uses itself, or will: no slugs.
 const RESERVED: [&str; 18] = [

@@ -54,16 +54,43 @@ fn authority(raw: &str) -> Option<&str> {
     if raw.contains('\\') { None } else { rest.split(['/', '?', '#']).next() }
 }
 
-/// A country by its two letters (ISO 3166-1 alpha-2), in upper case.
+/// The country codes in force, each with a space after it.
+const COUNTRIES: &str = "\
+    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ \
+    BR BS BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM \
+    DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS \
+    GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN \
+    KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ \
+    MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM \
+    PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV \
+    SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI \
+    VN VU WF WS XK YE YT ZA ZM ZW \
+";
+
+/// A country by its two letters, in upper case.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Country([u8; 2]);
 
 impl Country {
-    /// Reads two ASCII letters, in any case.
+    /// Reads a country's two letters, in any case: one of the 249 of ISO 3166-1 alpha-2, or `XK`, which proxies and
+    /// geo databases say for Kosovo.
     ///
     /// # Errors
     /// When the text is anything else.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let country = Self::from_letters(text)?;
+        if COUNTRIES.as_bytes().chunks_exact(3).any(|listed| listed.starts_with(&country.0)) {
+            Ok(country)
+        } else {
+            Err(Invalid::new(format!("{country} is no country code of ISO 3166-1")))
+        }
+    }
+
+    /// Reads any two ASCII letters, in any case: what was stored is read whatever the list says by now.
+    ///
+    /// # Errors
+    /// When the text is anything else.
+    pub fn from_letters(text: &str) -> Result<Self, Invalid> {
         match *text.as_bytes() {
             [first, second] if first.is_ascii_alphabetic() && second.is_ascii_alphabetic() => {
                 Ok(Self([first.to_ascii_uppercase(), second.to_ascii_uppercase()]))
@@ -155,6 +182,18 @@ mod tests {
         }
         let long = |chars: usize| format!("https://example.com/{}", "x".repeat(chars - 20));
         assert!(WebUrl::new(&long(2048)).is_ok() && WebUrl::new(&long(2049)).is_err());
+    }
+
+    #[test]
+    fn a_country_is_one_of_the_list() {
+        assert_eq!(COUNTRIES.len(), 3 * 250);
+        for text in ["DE", "de", "GB", "AD", "ZW", "XK"] {
+            assert_eq!(Country::parse(text).unwrap().to_string(), text.to_ascii_uppercase());
+        }
+        for text in ["AA", "UK", "XX", "T1", "ZZ", "EU", "E ", " D", "", "D", "DEU", "\u{e9}"] {
+            assert!(Country::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(Country::from_letters("xx").unwrap().to_string(), "XX");
     }
 
     #[test]

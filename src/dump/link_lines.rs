@@ -210,7 +210,7 @@ impl LinkLine {
 impl GeoRuleLine {
     fn check(&self) -> Result<GeoRule, String> {
         Ok(GeoRule {
-            country: field("country", self.country.as_deref().map(Country::parse).transpose())?,
+            country: field("country", self.country.as_deref().map(Country::from_letters).transpose())?,
             label: field("label", Label::new(&self.label))?,
         })
     }
@@ -225,7 +225,7 @@ impl ClickLine {
             link_id: field("link_id", LinkId::parse(&self.link_id))?,
             clicked_at: field("clicked_at", Timestamp::parse(&self.clicked_at))?,
             variant: field("variant", Label::new(&self.variant))?,
-            country: field("country", self.country.as_deref().map(Country::parse).transpose())?,
+            country: field("country", self.country.as_deref().map(Country::from_letters).transpose())?,
             referrer: self.referrer.clone(),
             device: field("device", Device::parse(&self.device))?,
             browser: text("browser", &self.browser)?,

@@ -19,6 +19,7 @@ use self::lines::Line;
 pub use self::restore::{RestoreFailure, Restored, restore};
 use crate::config::DumpKind;
 use crate::domain::account::Account;
+use crate::domain::click::Tally;
 use crate::domain::id::AccountId;
 use crate::domain::link::Link;
 use crate::domain::plan::{Plan, PlanId};
@@ -117,7 +118,7 @@ impl Dump<'_> {
         let keys = found(store.list_keys(id, None, PAGE_ROWS))?;
         keys.items.iter().try_for_each(|key| self.key(key))?;
         store.counters().try_for_each(|counter| self.counter(&counter?))?;
-        store.links_of(id).try_for_each(|link| self.link(store, &link?))
+        store.links_of(id).try_for_each(|link| self.link(store, link?.as_ref()))
     }
 
     fn plan(&mut self, plan: &Plan) -> Result<(), DumpError> {
@@ -176,8 +177,8 @@ impl Dump<'_> {
         self.row(&Line::Counter(counter.into()))
     }
 
-    /// A link and what became of it. The sums go first, and of each day no more clicks than they count: others came
-    /// since, and would be counted by nothing.
+    /// A link and what became of it. The sums go first, and of each day no more clicks and conversions than they
+    /// count: others came since, and would be counted by nothing.
     fn link(&mut self, store: &Store, link: &Link) -> Result<(), DumpError> {
         if !self.filter.has(DumpKind::Links) || !self.accounts.contains(&link.account_id) {
             return Ok(());
@@ -187,15 +188,22 @@ impl Dump<'_> {
         for (day, tallies) in &days {
             self.row(&Line::ClickDay((link.id, *day, tallies).into()))?;
         }
-        let mut left: HashMap<Day, u64> = days.iter().map(|(day, tallies)| (*day, tallies.sum().clicks)).collect();
+        let mut left: HashMap<Day, Tally> = days.iter().map(|(day, tallies)| (*day, tallies.sum())).collect();
         for click in store.clicks_of(link.id) {
             let click = click?;
-            if let Some(left) = left.get_mut(&Day::of(click.clicked_at)).filter(|left| **left > 0) {
-                *left = left.saturating_sub(1);
+            if let Some(left) = left.get_mut(&Day::of(click.clicked_at)).filter(|left| left.clicks > 0) {
+                left.clicks = left.clicks.saturating_sub(1);
                 self.row(&Line::Click(Box::new((&click).into())))?;
             }
         }
-        store.conversions_of(link.id).try_for_each(|conversion| self.row(&Line::Conversion((&conversion?).into())))
+        for conversion in store.conversions_of(link.id) {
+            let conversion = conversion?;
+            if let Some(left) = left.get_mut(&Day::of(conversion.at)).filter(|left| left.conversions > 0) {
+                left.conversions = left.conversions.saturating_sub(1);
+                self.row(&Line::Conversion((&conversion).into()))?;
+            }
+        }
+        Ok(())
     }
 
     fn row(&mut self, line: &Line) -> Result<(), DumpError> {

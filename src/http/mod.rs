@@ -48,6 +48,7 @@ use self::admin::{DUMPS_MAX, Lockouts};
 use self::error::ApiError;
 use self::metrics::Metrics;
 pub(crate) use self::state::{Listener, State};
+use self::visitor::CookieKey;
 use crate::clock::Clock;
 use crate::config::ServeSettings;
 use crate::gate::Gate;
@@ -170,6 +171,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         trusted_proxies: settings.trusted_proxies.clone(),
         recorder: Arc::clone(&recorder),
         links: settings.links.clone(),
+        cookie_key: CookieKey::new(&jwt_secret).ok_or_else(|| ServeError::System(io::Error::other("no cookie key")))?,
         bots: Bots::default(),
         agents: woothee::parser::Parser::new(),
         boot_id: getrandom::u64().map_err(|error| ServeError::System(io::Error::other(error.to_string())))?,

@@ -1,6 +1,8 @@
 //! `GET /{slug}`: sends visitors on. And `/c/{link id}`: counts those who then did what they were sent for.
 //!
-//! Neither is limited or counted. A redirect reads two records and leaves its click to the recorder.
+//! Neither is limited or counted. A redirect reads memory only and leaves its click to the recorder.
+
+use std::sync::Arc;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -12,7 +14,7 @@ use actix_web::{Error, HttpRequest, HttpResponse};
 use super::error::ApiError;
 use super::visitor::{self, Visitor};
 use super::{State, client, resource};
-use crate::domain::click::{Click, Device, Visit, choose, winner};
+use crate::domain::click::{Click, Device, Visit, choose};
 use crate::domain::id::LinkId;
 use crate::domain::link::{Link, Slug};
 use crate::domain::time::Timestamp;
@@ -46,21 +48,17 @@ async fn not_cached<B: MessageBody + 'static>(
 async fn redirect(state: web::Data<State>, request: HttpRequest, slug: Path<String>) -> Result<HttpResponse, ApiError> {
     let now = state.clock.now();
     let slug = Slug::new(&slug).map_err(|_no_slug| ApiError::NotFound("link"))?;
-    let link = state.store.find_link_by_slug(&slug)?.ok_or(ApiError::NotFound("link"))?;
+    let link = state.store.find_link_by_slug(&slug).ok_or(ApiError::NotFound("link"))?;
     if !link.is_open(now) {
         return Err(ApiError::Gone("link"));
     }
-    let visitor = Visitor::of(&request, &link);
+    let visitor = Visitor::of(&request, &link, &state.cookie_key);
     let country = country(&state, &request);
-    let won = if link.terms.auto_winner {
-        let totals = state.store.click_totals(link.id)?;
-        winner(&link, |label| totals.of(label)).cloned()
-    } else {
-        None
-    };
+    let won = state.store.find_winner(link.id);
+    let won = won.as_ref().and_then(|label| link.terms.variants.find(label.as_str()));
     let earlier = visitor.as_ref().and_then(|visitor| visitor.label(&link));
     let visit = Visit { country, earlier, percent: draw_percent()? };
-    let variant = choose(&link, visit, won.as_ref()).ok_or(ApiError::Internal("no variant was chosen", None))?;
+    let variant = choose(&link, visit, won).ok_or(ApiError::Internal("no variant was chosen", None))?;
     let mut response = HttpResponse::Found().insert_header((header::LOCATION, variant.destination.as_str())).finish();
     // HEAD is no visit: a cookie for it would make the visit that follows no click.
     if state.bots.is_bot(user_agent(&request)) || request.method() == actix_web::http::Method::HEAD {
@@ -70,7 +68,8 @@ async fn redirect(state: web::Data<State>, request: HttpRequest, slug: Path<Stri
         state.recorder.push(Event::Click(click(&state, &request, &link, &variant.label, country, now)));
     }
     let visitor = visitor.map_or_else(Visitor::new, Ok)?;
-    response.headers_mut().append(header::SET_COOKIE, visitor.cookie(&link, &variant.label, now, state.is_https()));
+    let cookie = visitor.cookie(&link, &variant.label, now, state.is_https(), &state.cookie_key);
+    response.headers_mut().append(header::SET_COOKIE, cookie);
     Ok(response)
 }
 
@@ -120,11 +119,11 @@ async fn conversion(state: web::Data<State>, request: HttpRequest, id: Path<Stri
 }
 
 /// Notes a conversion of a visitor whom the link's cookie names.
-fn convert(state: &State, request: &HttpRequest, id: &str) -> Result<Link, ApiError> {
+fn convert(state: &State, request: &HttpRequest, id: &str) -> Result<Arc<Link>, ApiError> {
     let id = LinkId::parse(id).map_err(|_no_id| ApiError::NotFound("link"))?;
-    let link = state.store.find_link(id)?.filter(|link| link.deleted_at.is_none()).ok_or(ApiError::NotFound("link"))?;
+    let link = state.store.find_link(id).filter(|link| link.deleted_at.is_none()).ok_or(ApiError::NotFound("link"))?;
     if link.terms.conversion_tracking
-        && let Some(visitor) = Visitor::of(request, &link)
+        && let Some(visitor) = Visitor::of(request, &link, &state.cookie_key)
         && let Some(variant) = visitor.label(&link).cloned()
     {
         let event = Event::Conversion { link_id: id, visitor: visitor.id(), variant, at: state.clock.now() };

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::admin::Lockouts;
 use super::metrics::Metrics;
+use super::visitor::CookieKey;
 use crate::clock::Clock;
 use crate::config::LinkSettings;
 use crate::domain::key::KeyFormat;
@@ -37,6 +38,7 @@ pub(crate) struct State {
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) links: LinkSettings,
+    pub(crate) cookie_key: CookieKey,
     pub(crate) bots: Bots,
     pub(crate) agents: woothee::parser::Parser,
     /// Makes request ids of one start differ from those of another.

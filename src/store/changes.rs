@@ -123,7 +123,22 @@ impl Store {
             Change::RemoveAccount(id) => self.memory.remove_terms(id),
             Change::PutKey(key) => self.memory.put_key(&key),
             Change::RemoveKey(key) => self.memory.remove_key(&key.hash),
-            Change::PutCounter(_, _, _) | Change::RemoveCounter(_, _) | Change::PutLink(_) | Change::RemoveLink(_) => {}
+            Change::PutLink(link) => self.remember_link(link),
+            Change::RemoveLink(link) => self.links.remove(&link),
+            Change::PutCounter(_, _, _) | Change::RemoveCounter(_, _) => {}
+        }
+    }
+
+    fn remember_link(&self, link: Link) {
+        let id = link.id;
+        self.links.put(link);
+        match self.click_totals(id) {
+            Ok(totals) => self.links.decide(id, &totals),
+            // The link itself is written; it goes by weight.
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(link.id = %id, error, "the sums of a link cannot be read");
+            }
         }
     }
 

@@ -1,43 +1,17 @@
-//! Clicks and conversions in the store: rows sorted by link and time, and running sums per day and in all.
-//!
-//! They are written by one thread (`recorder.rs`), which is what makes the sums exact without a loop of
-//! compare-and-swap: a click and its sums go into one transaction.
+//! Clicks and conversions as they are read and purged: rows sorted by link and time, and running sums per day and in
+//! all. `recording.rs` writes them.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
-use super::changes::{encode, transact};
-use super::records_links::{self, Tallies};
-use super::{Store, StoreError, codec, damaged, engine};
+use super::recording::{FIRST_DAY, LAST_DAY, VisitorId};
+use super::records_links::{self, DaySums, Tallies};
+use super::{Store, StoreError, Trees, codec, damaged, engine};
 use crate::domain::click::Click;
 use crate::domain::id::LinkId;
 use crate::domain::time::{Day, Timestamp};
-use crate::domain::variant::Label;
 
 /// Rows that one purge step deletes, as for counters.
 const PURGE_STEP_ROWS: usize = 1000;
-
-/// A visitor, by the random number in the cookie.
-pub type VisitorId = [u8; 16];
-
-/// What there is to record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A click.
-    Click(Click),
-    /// A visitor who had got a variant converted; counts once per visitor and link.
-    Conversion {
-        /// The link.
-        link_id: LinkId,
-        /// The visitor.
-        visitor: VisitorId,
-        /// The variant that the visitor had got.
-        variant: Label,
-        /// When.
-        at: Timestamp,
-    },
-}
 
 /// A visitor who converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,15 +24,6 @@ pub struct Conversion {
     pub at: Timestamp,
 }
 
-impl Event {
-    fn link_id(&self) -> LinkId {
-        match self {
-            Self::Click(click) => click.link_id,
-            Self::Conversion { link_id, .. } => *link_id,
-        }
-    }
-}
-
 /// A span of time, the start included, the end not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -68,70 +33,13 @@ pub struct Span {
     pub end: Timestamp,
 }
 
-/// What a batch of events changes.
-#[derive(Default)]
-struct Sums {
-    days: BTreeMap<(LinkId, Day), Tallies>,
-    totals: BTreeMap<LinkId, Tallies>,
-}
-
 impl Store {
-    /// Records events, oldest first, in one transaction. For the one recorder only. What concerns a link that went
-    /// with its account is passed over: nobody would purge it.
-    ///
-    /// # Errors
-    /// When the store fails or is closed; then none of them was recorded.
-    pub fn record(&self, events: &[Event]) -> Result<(), StoreError> {
-        // An account that is being removed takes its links along before the write or after it, not during it.
-        let lock = self.writing.lock();
-        if lock.is_closed {
-            return Err(StoreError::Commit { reason: "the store is closed".to_owned() });
-        }
-        let (mut clicks, mut conversions) = (sled::Batch::default(), sled::Batch::default());
-        let (mut sums, mut converted, mut links) = (Sums::default(), BTreeMap::new(), BTreeMap::new());
-        for event in events {
-            if !self.has_link(&mut links, event.link_id())? {
-                continue;
-            }
-            match event {
-                Event::Click(click) => {
-                    let bytes = records_links::click_to_bytes(click).map_err(encode("clicks"))?;
-                    clicks.insert(&codec::click_key(click.link_id, click.id), bytes);
-                    let day = Day::of(click.clicked_at);
-                    self.add(&mut sums, click.link_id, day, |tallies| {
-                        if let Some(tally) = tallies.entry(&click.variant) {
-                            tally.clicks = tally.clicks.saturating_add(1);
-                        }
-                    })?;
-                }
-                Event::Conversion { link_id, visitor, variant, at } => {
-                    let key = codec::conversion_key(*link_id, *visitor);
-                    let known = self.trees.conversions.contains_key(key).map_err(engine("look a visitor up"))?;
-                    if known || converted.insert(key, ()).is_some() {
-                        continue;
-                    }
-                    conversions.insert(&key, &codec::instant_value(*at));
-                    self.add(&mut sums, *link_id, Day::of(*at), |tallies| {
-                        if let Some(tally) = tallies.entry(variant) {
-                            tally.conversions = tally.conversions.saturating_add(1);
-                        }
-                    })?;
-                }
-            }
-        }
-        self.write_events(clicks, conversions, &sums)?;
-        drop(lock);
-        // Nobody waits for it; but where units are on disk before the answer, nothing commits unless it is asked to.
-        let _on_its_way = self.committer.commit_if_due();
-        Ok(())
-    }
-
     /// The sums of all days of a link.
     ///
     /// # Errors
     /// When the store fails or the record is damaged.
     pub fn click_totals(&self, link: LinkId) -> Result<Tallies, StoreError> {
-        read_tallies(&self.trees.click_totals, "click_totals", link.as_bytes())
+        read_totals(&self.trees, link)
     }
 
     /// The sums of each day of a link that had any, the oldest first.
@@ -139,7 +47,7 @@ impl Store {
     /// # Errors
     /// When the store fails or a record is damaged.
     pub fn click_days(&self, link: LinkId) -> Result<Vec<(Day, Tallies)>, StoreError> {
-        self.days_between(link, Day::of(Timestamp::EPOCH), Day::of(Timestamp::LAST))
+        self.days(link, FIRST_DAY, LAST_DAY).map(|row| row.map(|(day, sums)| (day, sums.tallies))).collect()
     }
 
     /// All clicks of a link, the oldest first.
@@ -159,8 +67,8 @@ impl Store {
 
     /// One page of a link's clicks in a span, newest first, after `skip` of them; and how many the span has.
     ///
-    /// Whole days are counted and skipped by their sums, so a page costs its own rows, the rows of the days that the
-    /// span or the page cuts, and one row for each other day of the span. Days before the first click that is left
+    /// Whole days are counted by two of their sums and skipped by one each, so a page costs its own rows, the rows of
+    /// the days that the span cuts, and a row for each day that is skipped. Days before the first click that is left
     /// were purged.
     ///
     /// # Errors
@@ -172,26 +80,18 @@ impl Store {
         skip: u64,
         limit: usize,
     ) -> Result<(Vec<Click>, u64), StoreError> {
-        let (mut total, mut left_to_skip, mut clicks) = (0_u64, skip, Vec::new());
-        let Some(first_kept) = self.first_click_day(link)? else { return Ok((clicks, total)) };
-        let first = Day::of(span.start).max(first_kept);
-        for (day, tallies) in self.days_between(link, first, Day::of(span.end))?.into_iter().rev() {
-            let part = Span { start: span.start.max(day.start()), end: span.end.min(day.end()) };
-            if part.start >= part.end {
-                continue;
-            }
-            let is_whole = part.start == day.start() && part.end == day.end();
-            let rows = if is_whole { tallies.sum().clicks } else { self.count_clicks(link, part)? };
-            total = total.saturating_add(rows);
-            if left_to_skip >= rows {
-                left_to_skip = left_to_skip.saturating_sub(rows);
-                continue;
-            }
-            let wanted = limit.saturating_sub(clicks.len());
-            clicks.extend(self.read_clicks(link, part, left_to_skip, wanted)?);
-            left_to_skip = 0;
+        let Some(first_kept) = self.first_click_day(link)? else { return Ok((Vec::new(), 0)) };
+        let span = Span { start: span.start.max(first_kept.start()), end: span.end };
+        if span.start >= span.end {
+            return Ok((Vec::new(), 0));
         }
-        Ok((clicks, total))
+        let (until_end, until_start) = (self.clicks_until(link, span.end)?, self.clicks_until(link, span.start)?);
+        let total = until_end.saturating_sub(until_start);
+        if skip >= total {
+            return Ok((Vec::new(), total));
+        }
+        let (span, skip) = self.skip_days(link, span, skip)?;
+        Ok((self.read_clicks(link, span, skip, limit)?, total))
     }
 
     /// Deletes up to a step of a link's clicks before an instant; answers whether more are left. Sums stay.
@@ -241,27 +141,63 @@ impl Store {
         Ok(true)
     }
 
-    fn has_link(&self, known: &mut BTreeMap<LinkId, bool>, link: LinkId) -> Result<bool, StoreError> {
-        Ok(match known.entry(link) {
-            Entry::Occupied(slot) => *slot.get(),
-            Entry::Vacant(slot) => {
-                *slot.insert(self.trees.links.contains_key(link.as_bytes()).map_err(engine("look a link up"))?)
+    /// How many clicks a link had before a day.
+    pub(super) fn clicks_before(&self, link: LinkId, day: Day) -> Result<u64, StoreError> {
+        let Some(last) = day.as_days().checked_sub(1).map(Day::from_days) else { return Ok(0) };
+        let mut clicks: u64 = 0;
+        for row in self.days(link, FIRST_DAY, last).rev() {
+            let (_day, sums) = row?;
+            clicks = clicks.saturating_add(sums.tallies.sum().clicks);
+            if let Some(before) = sums.before {
+                return Ok(clicks.saturating_add(before));
             }
-        })
+        }
+        Ok(clicks)
+    }
+
+    /// How many clicks a link had before an instant.
+    fn clicks_until(&self, link: LinkId, end: Timestamp) -> Result<u64, StoreError> {
+        let day = Day::of(end);
+        let before = self.clicks_before(link, day)?;
+        if end == day.start() {
+            return Ok(before);
+        }
+        Ok(before.saturating_add(self.count_clicks(link, Span { start: day.start(), end })?))
+    }
+
+    /// Takes whole days, the newest first, from a span's end as long as they hold clicks that are to be skipped only;
+    /// answers the rest of the span, and how many clicks of it are to be skipped.
+    fn skip_days(&self, link: LinkId, span: Span, skip: u64) -> Result<(Span, u64), StoreError> {
+        let (mut end, mut left) = (span.end, skip);
+        if left == 0 {
+            return Ok((span, left));
+        }
+        for row in self.days(link, Day::of(span.start), Day::of(span.end)).rev() {
+            let (day, sums) = row?;
+            let part = Span { start: span.start.max(day.start()), end: span.end.min(day.end()) };
+            let is_whole = part.start == day.start() && part.end == day.end();
+            let rows = if is_whole { sums.tallies.sum().clicks } else { self.count_clicks(link, part)? };
+            if left < rows {
+                break;
+            }
+            (end, left) = (part.start, left.saturating_sub(rows));
+        }
+        Ok((Span { start: span.start, end }, left))
     }
 
     /// The sums of days, both ends included, the oldest first.
-    fn days_between(&self, link: LinkId, first: Day, last: Day) -> Result<Vec<(Day, Tallies)>, StoreError> {
-        if first > last {
-            return Ok(Vec::new());
-        }
+    pub(super) fn days(
+        &self,
+        link: LinkId,
+        first: Day,
+        last: Day,
+    ) -> impl DoubleEndedIterator<Item = Result<(Day, DaySums), StoreError>> + use<> {
         let rows = self.trees.click_days.range(codec::click_day_key(link, first)..=codec::click_day_key(link, last));
         rows.map(|row| {
             let (key, bytes) = row.map_err(engine("list days"))?;
-            let decoded = || Ok((codec::parse_click_day_key(&key)?, records_links::tallies_from_bytes(&bytes)?));
+            let decoded = || Ok((codec::parse_click_day_key(&key)?, records_links::day_from_bytes(&bytes)?));
             decoded().map_err(damaged("click_days", &key))
         })
-        .collect()
     }
 
     fn first_click_day(&self, link: LinkId) -> Result<Option<Day>, StoreError> {
@@ -285,37 +221,6 @@ impl Store {
         let rows = self.trees.clicks.range(range).rev().skip(skip).take(limit);
         rows.map(read_click).collect()
     }
-
-    fn add(&self, sums: &mut Sums, link: LinkId, day: Day, add: impl Fn(&mut Tallies)) -> Result<(), StoreError> {
-        if let Entry::Vacant(slot) = sums.days.entry((link, day)) {
-            slot.insert(read_tallies(&self.trees.click_days, "click_days", &codec::click_day_key(link, day))?);
-        }
-        if let Entry::Vacant(slot) = sums.totals.entry(link) {
-            slot.insert(self.click_totals(link)?);
-        }
-        sums.days.get_mut(&(link, day)).map(&add);
-        sums.totals.get_mut(&link).map(&add);
-        Ok(())
-    }
-
-    fn write_events(&self, clicks: sled::Batch, conversions: sled::Batch, sums: &Sums) -> Result<(), StoreError> {
-        let (mut days, mut totals) = (sled::Batch::default(), sled::Batch::default());
-        for ((link, day), tallies) in &sums.days {
-            let bytes = records_links::tallies_to_bytes(tallies).map_err(encode("click_days"))?;
-            days.insert(&codec::click_day_key(*link, *day), bytes);
-        }
-        for (link, tallies) in &sums.totals {
-            let bytes = records_links::tallies_to_bytes(tallies).map_err(encode("click_totals"))?;
-            totals.insert(link.as_bytes(), bytes);
-        }
-        let trees = &self.trees;
-        transact(&[
-            (&trees.clicks, clicks),
-            (&trees.conversions, conversions),
-            (&trees.click_days, days),
-            (&trees.click_totals, totals),
-        ])
-    }
 }
 
 fn read_click(row: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Click, StoreError> {
@@ -329,8 +234,8 @@ fn decode_click(key: &[u8], bytes: &[u8]) -> Result<Click, StoreError> {
     decoded.map_err(damaged("clicks", key))
 }
 
-fn read_tallies(tree: &sled::Tree, name: &'static str, key: &[u8]) -> Result<Tallies, StoreError> {
-    let bytes = tree.get(key).map_err(engine("read sums"))?;
+pub(super) fn read_totals(trees: &Trees, link: LinkId) -> Result<Tallies, StoreError> {
+    let bytes = trees.click_totals.get(link.as_bytes()).map_err(engine("read sums"))?;
     let decoded = bytes.map(|bytes| records_links::tallies_from_bytes(&bytes)).transpose();
-    Ok(decoded.map_err(damaged(name, key))?.unwrap_or_default())
+    Ok(decoded.map_err(damaged("click_totals", link.as_bytes()))?.unwrap_or_default())
 }

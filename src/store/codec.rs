@@ -18,7 +18,7 @@
 //! | `account_links` | account id ‖ link id (32) | 1: live, 0: deleted |
 //! | `doomed_links` | link id (16) | nothing: its clicks are being purged |
 //! | `clicks` | link id ‖ click id (32) | record |
-//! | `click_days` | link id ‖ day, big-endian `u32` (20) | record: sums |
+//! | `click_days` | link id ‖ day, big-endian `u32` (20) | record: clicks of the days before it, sums |
 //! | `click_totals` | link id (16) | record: sums |
 //! | `conversions` | link id ‖ visitor (32) | milliseconds, big-endian `i64` |
 //! | `audit` | number, big-endian `u64` | record |
@@ -71,6 +71,11 @@ pub(super) fn seal<T: Serialize>(version: u8, body: &T) -> Result<Vec<u8>, binco
     let check = crc32fast::hash(&bytes);
     bytes.extend(check.to_be_bytes());
     Ok(bytes)
+}
+
+/// The version that a record says it has, where there are several to read.
+pub(super) fn version(bytes: &[u8]) -> Option<u8> {
+    bytes.first().copied()
 }
 
 /// Takes a body of a known version out of the envelope.

@@ -1,6 +1,8 @@
-//! Links in the store: unique slugs, an account's links newest first.
+//! Links in the store: unique slugs, an account's links newest first. They are read from memory (`memory_links.rs`).
 //!
 //! Writes run under the directory's lock, so of two that claim one slug the later one sees the earlier one.
+
+use std::sync::Arc;
 
 use super::changes::Change;
 use super::directory::Page;
@@ -9,6 +11,7 @@ use crate::domain::Invalid;
 use crate::domain::id::{AccountId, LinkId};
 use crate::domain::link::{Link, LinkPatch, Slug};
 use crate::domain::time::Timestamp;
+use crate::domain::variant::Label;
 
 /// Why links were not written or found.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +64,8 @@ impl Store {
     ) -> Result<Link, LinkError> {
         self.write_links(|| {
             let link = self.get_link(account, id)?;
-            let terms = patch.apply(link.terms).map_err(LinkError::GeoRules)?;
-            let changed = Link { terms, updated_at: now, ..link };
+            let terms = patch.apply(link.terms.clone()).map_err(LinkError::GeoRules)?;
+            let changed = Link { terms, updated_at: now, ..(*link).clone() };
             Ok((changed.clone(), vec![Change::PutLink(changed)]))
         })
     }
@@ -74,69 +77,47 @@ impl Store {
     pub fn remove_link(&self, account: AccountId, id: LinkId, now: Timestamp) -> Result<(), LinkError> {
         self.write_links(|| {
             let link = self.get_link(account, id)?;
-            Ok(((), vec![Change::PutLink(Link { deleted_at: Some(now), updated_at: now, ..link })]))
+            Ok(((), vec![Change::PutLink(Link { deleted_at: Some(now), updated_at: now, ..(*link).clone() })]))
         })
     }
 
     /// A link of an account that was not deleted.
     ///
     /// # Errors
-    /// When there is none, or the store fails.
-    pub fn get_link(&self, account: AccountId, id: LinkId) -> Result<Link, LinkError> {
-        let link = self.find_own_link(account, id)?.ok_or(LinkError::NoLink)?;
-        if link.deleted_at.is_some() { Err(LinkError::NoLink) } else { Ok(link) }
+    /// When there is none.
+    pub fn get_link(&self, account: AccountId, id: LinkId) -> Result<Arc<Link>, LinkError> {
+        self.find_own_link(account, id).filter(|link| link.deleted_at.is_none()).ok_or(LinkError::NoLink)
     }
 
     /// A link of an account, deleted or not.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn find_own_link(&self, account: AccountId, id: LinkId) -> Result<Option<Link>, StoreError> {
-        Ok(self.find_link(id)?.filter(|link| link.account_id == account))
+    pub fn find_own_link(&self, account: AccountId, id: LinkId) -> Option<Arc<Link>> {
+        self.find_link(id).filter(|link| link.account_id == account)
     }
 
     /// A link by its id, whoever has it.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn find_link(&self, id: LinkId) -> Result<Option<Link>, StoreError> {
-        let bytes = self.trees.links.get(id.as_bytes()).map_err(engine("read a link"))?;
-        let decode = |bytes: sled::IVec| records_links::link_from_bytes(id, &bytes);
-        bytes.map(decode).transpose().map_err(damaged("links", id.as_bytes()))
+    pub fn find_link(&self, id: LinkId) -> Option<Arc<Link>> {
+        self.links.find(id)
     }
 
-    /// The link that a slug leads to, if its account still is.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn find_link_by_slug(&self, slug: &Slug) -> Result<Option<Link>, StoreError> {
-        let Some(id) = self.find_slug(slug)? else { return Ok(None) };
-        Ok(self.find_link(id)?.filter(|link| self.memory.find_terms(link.account_id).is_some()))
+    /// The link that a slug leads to.
+    pub fn find_link_by_slug(&self, slug: &Slug) -> Option<Arc<Link>> {
+        self.links.find_by_slug(slug)
+    }
+
+    /// The label of the variant that a link's auto-winner has decided for, if it has.
+    pub fn find_winner(&self, id: LinkId) -> Option<Label> {
+        self.links.winner(id)
     }
 
     /// One page of an account's links, newest first, after `skip` of them; and how many there are.
-    ///
-    /// # Errors
-    /// When the store fails or a record is damaged.
-    pub fn list_links(&self, account: AccountId, skip: usize, limit: usize) -> Result<(Vec<Link>, usize), StoreError> {
-        let (mut links, mut total) = (Vec::new(), 0_usize);
-        for row in self.trees.account_links.scan_prefix(account.as_bytes()).rev() {
-            let (key, fate) = row.map_err(engine("list links"))?;
-            if fate != codec::LINK_LIVE {
-                continue;
-            }
-            if (skip..skip.saturating_add(limit)).contains(&total) {
-                let id = codec::parse_account_link_key(&key).map_err(damaged("account_links", &key))?;
-                links.extend(self.find_own_link(account, id)?);
-            }
-            total = total.saturating_add(1);
-        }
-        Ok((links, total))
+    pub fn list_links(&self, account: AccountId, skip: usize, limit: usize) -> (Vec<Arc<Link>>, usize) {
+        let (ids, total) = self.links.page(account, skip, limit);
+        (ids.into_iter().filter_map(|id| self.find_link(id)).collect(), total)
     }
 
     /// What must go with an account: its links, deleted ones too. Their clicks are purged in the background.
     pub(super) fn links_to_remove(&self, account: AccountId) -> Result<Vec<Change>, StoreError> {
-        self.links_of(account).map(|link| Ok(Change::RemoveLink(link?))).collect()
+        self.links_of(account).map(|link| Ok(Change::RemoveLink((*link?).clone()))).collect()
     }
 
     /// All links, the oldest first; ordered and safe beside writes, but not a snapshot.
@@ -149,12 +130,12 @@ impl Store {
     }
 
     /// All links of an account, deleted ones too, the oldest first.
-    pub fn links_of(&self, account: AccountId) -> impl Iterator<Item = Result<Link, StoreError>> + '_ {
+    pub fn links_of(&self, account: AccountId) -> impl Iterator<Item = Result<Arc<Link>, StoreError>> + '_ {
         self.trees.account_links.scan_prefix(account.as_bytes()).keys().filter_map(|key| {
             let link = || {
                 let key = key.map_err(engine("list links"))?;
                 let id = codec::parse_account_link_key(&key).map_err(damaged("account_links", &key))?;
-                self.find_link(id)
+                Ok(self.find_link(id))
             };
             link().transpose()
         })

@@ -3,7 +3,8 @@
 //! - `open`: the guard around opening and closing; what makes a directory ours.
 //! - `marker`: what the directory says of its database, and the lock on both.
 //! - `directory`, `keys`: plans, accounts and keys, written under one lock.
-//! - `memory`: the copy of them that the gate reads; `changes`: the transaction that writes both.
+//! - `links`: links; `recording`, `clicks`: what becomes of them, written and read.
+//! - `memory`, `memory_links`: the copies that requests read; `changes`: the transaction that writes both.
 //! - `counters`: units used; `take` decides and counts in one compare-and-swap.
 //! - `idempotency`: answers that are given again.
 //! - `audit`: one line per administrative write, in the same transaction as the write.
@@ -23,9 +24,12 @@ mod directory;
 mod idempotency;
 mod keys;
 mod links;
+mod load;
 mod marker;
 mod memory;
+mod memory_links;
 mod open;
+mod recording;
 mod records;
 mod records_idempotency;
 mod records_links;
@@ -37,7 +41,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use self::audit::Author;
-pub use self::clicks::{Conversion, Event, Span, VisitorId};
+pub use self::clicks::{Conversion, Span};
 pub use self::codec::Damage;
 pub use self::committer::Commit;
 pub use self::counters::Counter;
@@ -47,6 +51,7 @@ pub use self::keys::{KEYS_PER_ACCOUNT_MAX, KeyUse};
 pub use self::links::LinkError;
 pub use self::memory::Holder;
 pub use self::open::OpenError;
+pub use self::recording::{Event, VisitorId};
 pub use self::records::AuditEntry;
 pub use self::records_links::Tallies;
 pub use self::restore::{Restore, RestoreError};
@@ -55,6 +60,7 @@ use self::committer::Committer;
 use self::counters::Counters;
 use self::idempotency::KeptAnswers;
 use self::memory::Memory;
+use self::memory_links::LinkMemory;
 use crate::domain::decision::{Cost, Decision, Limit, Used};
 use crate::domain::id::AccountId;
 use crate::domain::window::Window;
@@ -140,6 +146,7 @@ pub struct Store {
     counters: Counters,
     kept: KeptAnswers,
     memory: Memory,
+    links: LinkMemory,
     /// Held by whoever writes plans, accounts, keys or the audit trail: administrative writes are
     /// rare, and under one lock each of their rules is a read and a write that nothing comes between.
     writing: Mutex<audit::Writing>,

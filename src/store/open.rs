@@ -29,8 +29,9 @@ use super::counters::Counters;
 use super::idempotency::KeptAnswers;
 use super::marker::{ENGINE_DIR, Lock, MARKER_FILE, MARKER_FILE_NEW, Marker, STORE_VERSION, Seal};
 use super::memory::Memory;
+use super::memory_links::LinkMemory;
 use super::records::{self, Phase, StateV1};
-use super::{Store, StoreError, StoreOptions, Trees, codec, damaged, engine};
+use super::{Store, StoreError, StoreOptions, Trees, damaged, engine, load};
 use crate::domain::plan::Plan;
 
 /// Where the store's own state is kept.
@@ -119,7 +120,8 @@ impl Store {
             write_first_plans(&trees, first_plans).map_err(|error| damage(dir, &error))?;
         }
         let memory = Memory::default();
-        load(&trees, &memory).map_err(|error| damage(dir, &error))?;
+        let links = LinkMemory::default();
+        load::all(&trees, &memory, &links).map_err(|error| damage(dir, &error))?;
         if let Some(state) = state {
             check_counts(dir, &state, &memory)?;
         }
@@ -134,6 +136,7 @@ impl Store {
             generation: opened,
             writing: Mutex::new(Writing { next_number, is_closed: false }),
             memory,
+            links,
             trees,
             db,
             seal: Seal::new(dir, opened, lock),
@@ -189,7 +192,8 @@ impl Store {
     /// Empties memory and reads it from disk again.
     pub(super) fn reload(&self) -> Result<(), StoreError> {
         self.memory.clear();
-        load(&self.trees, &self.memory)
+        self.links.clear();
+        load::all(&self.trees, &self.memory, &self.links)
     }
 }
 
@@ -345,37 +349,6 @@ pub(super) fn write_first_plans(trees: &Trees, plans: &[Plan]) -> Result<(), Sto
     for plan in plans {
         let bytes = records::plan_to_bytes(plan).map_err(super::changes::encode("plans"))?;
         trees.plans.insert(plan.id.as_str().as_bytes(), bytes).map_err(engine("write the first plans"))?;
-    }
-    Ok(())
-}
-
-/// Reads plans, accounts and keys into memory. Every record is decoded, so its checksum is verified.
-fn load(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
-    for row in trees.plans.iter() {
-        let (id, bytes) = row.map_err(engine("read plans"))?;
-        memory.put_plan(records::plan_from_bytes(&id, &bytes).map_err(damaged("plans", &id))?);
-    }
-    for row in trees.accounts.iter() {
-        let (id, bytes) = row.map_err(engine("read accounts"))?;
-        let decoded = codec::parse_account_id(&id).and_then(|parsed| records::account_from_bytes(parsed, &bytes));
-        let account = decoded.map_err(damaged("accounts", &id))?;
-        memory.in_force(&account.terms, account.created_at)?;
-        memory.put_terms(account.id, account.terms);
-    }
-    for row in trees.keys.iter() {
-        let (hash, bytes) = row.map_err(engine("read keys"))?;
-        let decoded = codec::parse_hash(&hash).and_then(|parsed| records::key_from_bytes(parsed, &bytes));
-        let key = decoded.map_err(damaged("keys", &hash))?;
-        if memory.find_terms(key.account_id).is_none() {
-            return Err(StoreError::Dangling { tree: "accounts", key: key.account_id.to_string() });
-        }
-        memory.put_key(&key);
-    }
-    for row in trees.last_used.iter() {
-        let (hash, bytes) = row.map_err(engine("read last uses"))?;
-        let parsed = codec::parse_hash(&hash).and_then(|hash| Ok((hash, codec::parse_instant(&bytes)?)));
-        let (parsed, at) = parsed.map_err(damaged("last_used", &hash))?;
-        memory.set_last_used(&parsed, at);
     }
     Ok(())
 }

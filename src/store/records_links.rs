@@ -14,6 +14,8 @@ use crate::domain::variant::{Label, Variant, Variants, Weight};
 use crate::domain::web::{Country, WebUrl};
 
 const V1: u8 = 1;
+/// Of a day's sums: with the clicks before it.
+const V2: u8 = 2;
 
 /// Labels with sums of their own, of one link: far more than anybody tells apart, and at 224 bytes each far below
 /// what a record may have. A link may change its labels as often as its holder likes.
@@ -78,7 +80,7 @@ pub(super) fn link_from_bytes(id: LinkId, bytes: &[u8]) -> Result<Link, Damage> 
         Ok(Variant { label: Label::new(&label)?, destination: WebUrl::new(&url)?, weight: Weight::new(weight)? })
     };
     let rule = |(country, label): (Option<String>, String)| -> Result<GeoRule, Damage> {
-        Ok(GeoRule { country: country.as_deref().map(Country::parse).transpose()?, label: Label::new(&label)? })
+        Ok(GeoRule { country: country.as_deref().map(Country::from_letters).transpose()?, label: Label::new(&label)? })
     };
     let instant = |ms: Option<i64>| ms.map(Timestamp::from_millis).transpose();
     Ok(Link {
@@ -140,7 +142,7 @@ pub(super) fn click_from_bytes(link_id: LinkId, id: ClickId, bytes: &[u8]) -> Re
         link_id,
         clicked_at: Timestamp::from_millis(record.clicked_at_ms)?,
         variant: Label::new(&record.variant)?,
-        country: record.country.as_deref().map(Country::parse).transpose()?,
+        country: record.country.as_deref().map(Country::from_letters).transpose()?,
         referrer: record.referrer,
         device: match record.device {
             0 => Device::Desktop,
@@ -211,16 +213,43 @@ impl Tallies {
     }
 }
 
-pub(super) fn tallies_to_bytes(tallies: &Tallies) -> Result<Vec<u8>, bincode::Error> {
-    let rows: Vec<(&str, u64, u64)> =
-        tallies.0.iter().map(|(label, tally)| (label.as_str(), tally.clicks, tally.conversions)).collect();
-    codec::seal(V1, &rows)
+/// Label, clicks, conversions.
+type TallyRow = (String, u64, u64);
+
+fn rows(tallies: &Tallies) -> Vec<(&str, u64, u64)> {
+    tallies.0.iter().map(|(label, tally)| (label.as_str(), tally.clicks, tally.conversions)).collect()
 }
 
-pub(super) fn tallies_from_bytes(bytes: &[u8]) -> Result<Tallies, Damage> {
-    let rows: Vec<(String, u64, u64)> = codec::unseal(V1, bytes)?;
-    let row = |(label, clicks, conversions): (String, u64, u64)| -> Result<(Label, Tally), Damage> {
+fn tallies(rows: Vec<TallyRow>) -> Result<Tallies, Damage> {
+    let row = |(label, clicks, conversions): TallyRow| -> Result<(Label, Tally), Damage> {
         Ok((Label::new(&label)?, Tally { clicks, conversions }))
     };
     Ok(Tallies(rows.into_iter().map(row).collect::<Result<_, _>>()?))
+}
+
+pub(super) fn tallies_to_bytes(tallies: &Tallies) -> Result<Vec<u8>, bincode::Error> {
+    codec::seal(V1, &rows(tallies))
+}
+
+pub(super) fn tallies_from_bytes(bytes: &[u8]) -> Result<Tallies, Damage> {
+    tallies(codec::unseal(V1, bytes)?)
+}
+
+/// The sums of a day.
+pub(super) struct DaySums {
+    /// Clicks of all days before it; the first version did not say.
+    pub(super) before: Option<u64>,
+    pub(super) tallies: Tallies,
+}
+
+pub(super) fn day_to_bytes(before: u64, tallies: &Tallies) -> Result<Vec<u8>, bincode::Error> {
+    codec::seal(V2, &(before, rows(tallies)))
+}
+
+pub(super) fn day_from_bytes(bytes: &[u8]) -> Result<DaySums, Damage> {
+    if codec::version(bytes) == Some(V1) {
+        return Ok(DaySums { before: None, tallies: tallies_from_bytes(bytes)? });
+    }
+    let (before, rows): (u64, Vec<TallyRow>) = codec::unseal(V2, bytes)?;
+    Ok(DaySums { before: Some(before), tallies: tallies(rows)? })
 }

@@ -5,6 +5,7 @@ use parking_lot::MutexGuard;
 
 use super::audit::{Author, Writing};
 use super::changes::{Deed, encode};
+use super::recording::LAST_DAY;
 use super::records::{self, Phase};
 use super::{
     Conversion, Counter, KEYS_PER_ACCOUNT_MAX, KeyUse, Store, StoreError, Tallies, codec, engine, records_links,
@@ -158,8 +159,17 @@ impl Restore<'_> {
     pub fn put_click_day(&self, link: LinkId, day: Day, tallies: &Tallies) -> Result<(), RestoreError> {
         self.require_link(link)?;
         let (trees, encode) = (&self.store.trees, encode("click_days"));
-        let bytes = records_links::tallies_to_bytes(tallies).map_err(&encode)?;
-        insert(&trees.click_days, &codec::click_day_key(link, day), &bytes, || format!("day {day} of link {link}"))?;
+        let (key, name) = (codec::click_day_key(link, day), || format!("day {day} of link {link}"));
+        let before = self.store.clicks_before(link, day)?;
+        let bytes = records_links::day_to_bytes(before, tallies).map_err(&encode)?;
+        insert(&trees.click_days, &key, &bytes, name)?;
+        // Only in a dump that somebody has sorted otherwise do later days stand before earlier ones.
+        for row in self.store.days(link, Day::from_days(day.as_days().saturating_add(1)), LAST_DAY) {
+            let (later, sums) = row?;
+            let before = self.store.clicks_before(link, later)?;
+            let bytes = records_links::day_to_bytes(before, &sums.tallies).map_err(&encode)?;
+            trees.click_days.insert(codec::click_day_key(link, later), bytes).map_err(engine("write sums"))?;
+        }
         let mut totals = self.store.click_totals(link)?;
         totals.add(tallies);
         let bytes = records_links::tallies_to_bytes(&totals).map_err(&encode)?;

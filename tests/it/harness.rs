@@ -315,7 +315,10 @@ pub(crate) fn redact(text: &str) -> String {
             (form("\"sha256\":\"[0-9a-f]{64}\""), "\"sha256\":\"<hash>\""),
             (form("etag: \"[0-9a-f]{64}\""), "etag: <etag>"),
             (form(r"127\.0\.0\.1:\d+"), "<address>"),
-            (form(r"k_[0-9a-f]{8}=[0-9a-f]{32}\."), "k_<link>=<visitor>."),
+            (
+                form(r"k_[0-9a-f]{8}=[0-9a-f]{32}\.([0-9a-f]{8}\.\d+)\.[0-9a-f]{32}"),
+                "k_<link>=<visitor>.$1.<signature>",
+            ),
         ]
     });
     FORMS.iter().fold(text.to_owned(), |text, (form, name)| form.replace_all(&text, *name).into_owned())

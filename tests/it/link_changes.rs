@@ -81,9 +81,11 @@ fn a_slug_is_for_the_life_of_a_link() {
     let holder = Holder::on("growth");
     let path = holder.link("spring");
 
-    let answer = holder.call("PUT", &path, &json!({"slug": "summer"}));
+    let refused = holder.call("PUT", &path, &json!({"slug": "summer"}));
+    let as_it_is = holder.call("PUT", &path, &json!({"slug": "spring", "name": "New"}));
 
-    assert_eq!((answer.status, &answer.json()["slug"]), (200, &json!("spring")));
+    assert_eq!((refused.status, refused.detail()), (422, "slug: cannot be changed, it stays spring".to_owned()));
+    assert_eq!((as_it_is.status, &as_it_is.json()["name"]), (200, &json!("New")));
     assert_eq!(holder.server.public.exchange("GET /summer").status, 404);
 }
 

@@ -106,13 +106,19 @@ fn who_never_came_by_the_link_does_not_convert() {
     let site = Site::start();
     let id = tracked(&site, &[100]);
     let genuine = cookie(&site.visit());
-    let (head, _secs) = genuine.rsplit_once('.').unwrap();
-    let (_head, label) = head.rsplit_once('.').unwrap();
+    let (head, _signature) = genuine.rsplit_once('.').unwrap();
+    let label = head.split('.').nth(1).unwrap();
     let other_label = genuine.replace(&format!(".{label}."), ".00000000.");
+    let (name, _value) = genuine.split_once('=').unwrap();
+    let made_up = format!("{name}={}.{label}.0.{}", "1".repeat(32), "0".repeat(16));
+    let unsigned = head.to_owned();
+    let other_visitor = genuine.replacen(|c: char| c.is_ascii_digit(), "f", genuine.len());
 
-    let answered = ["", "a=b", &genuine[..20], &other_label].map(|cookie| conversion_status(&site, &id, cookie));
+    let forged = ["", "a=b", &genuine[..20], &other_label, &made_up, &unsigned, &other_visitor];
+    let answered = forged.map(|cookie| conversion_status(&site, &id, cookie));
 
-    assert_eq!((answered, conversions(&site, &id)), ([204; 4], 0));
+    assert_eq!((answered, conversions(&site, &id)), ([204; 7], 0));
+    assert_eq!((conversion_status(&site, &id, &genuine), conversions(&site, &id)), (204, 1));
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn a_visitor_is_sent_on_with_a_cookie_and_is_a_click_at_once() {
     302
     cache-control: private, no-store
     location: https://a.example/
-    set-cookie: k_<link>=<visitor>.e8b7be43.1705329000; Path=/; Max-Age=7776000; HttpOnly; SameSite=Lax
+    set-cookie: k_<link>=<visitor>.e8b7be43.1705329000.<signature>; Path=/; Max-Age=7776000; HttpOnly; SameSite=Lax
     ");
     assert_eq!(site.clicks(&id), 1);
 }

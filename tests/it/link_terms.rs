@@ -1,5 +1,6 @@
 //! What may stand in the fields of a link: routing, thresholds, times, switches.
 
+use klinky::domain::web::Country;
 use serde_json::json;
 
 use crate::link_input::verdicts;
@@ -24,9 +25,12 @@ fn a_routing_type_is_one_of_two() {
 
 #[test]
 fn geo_rules_name_countries_and_variants() {
-    let many = |count: u8| {
-        let codes = (0..count).map(|n| format!("{}{}", char::from(b'A' + n / 26), char::from(b'A' + n % 26)));
-        codes.map(|code| (code, json!("default"))).collect::<serde_json::Map<_, _>>()
+    let many = |count: usize| {
+        let codes = ('A'..='Z').flat_map(|first| ('A'..='Z').map(move |second| format!("{first}{second}")));
+        let countries = codes.filter(|code| Country::parse(code).is_ok());
+        let all =
+            ["default".to_owned()].into_iter().chain(countries.clone()).chain(countries.map(|c| c.to_lowercase()));
+        all.take(count).map(|code| (code, json!("default"))).collect::<serde_json::Map<_, _>>()
     };
 
     let lines = verdicts(
@@ -35,8 +39,10 @@ fn geo_rules_name_countries_and_variants() {
             json!({}),
             json!(null),
             json!({"DE": "default", "us": "default", "default": "default"}),
-            json!(many(250)),
             json!(many(251)),
+            json!(many(252)),
+            json!({"AA": "default"}),
+            json!({"UK": "default"}),
             json!({"DE": "nobody"}),
             json!({"DE": ""}),
             json!({"DE": null}),
@@ -56,8 +62,10 @@ fn geo_rules_name_countries_and_variants() {
     {} => 201 {}
     null => 201 {}
     {"DE":"default","default":"default","us":"default"} => 201 {"DE":"default","US":"default","default":"default"}
-    {"AA":"default","AB":"default","AC":"default","AD":"default","AE":"default","AF":"default","AG":"def… => 201 {"AA":"default","AB":"default","AC":"default","AD":"default","AE":"default","AF":"default","AG":"def…
-    {"AA":"default","AB":"default","AC":"default","AD":"default","AE":"default","AF":"default","AG":"def… => 422 geo_rules: must be at most 250
+    {"AD":"default","AE":"default","AF":"default","AG":"default","AI":"default","AL":"default","AM":"def… => 201 {"AD":"default","AE":"default","AF":"default","AG":"default","AI":"default","AL":"default","AM":"def…
+    {"AD":"default","AE":"default","AF":"default","AG":"default","AI":"default","AL":"default","AM":"def… => 422 geo_rules: must be at most 251
+    {"AA":"default"} => 422 geo_rules.AA: AA is no country code of ISO 3166-1
+    {"UK":"default"} => 422 geo_rules.UK: UK is no country code of ISO 3166-1
     {"DE":"nobody"} => 422 geo_rules: no variant has the label "nobody"
     {"DE":""} => 422 geo_rules.DE: must be 1 to 50 characters, got 0
     {"DE":null} => 422 geo_rules.DE: invalid type: null, expected a string

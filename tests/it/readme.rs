@@ -90,7 +90,7 @@ fn comparable(text: &str) -> Vec<String> {
             (form(r"(?m)^retry-after: \d+$"), "retry-after: <secs>"),
             (form(r";t=\d+"), ";t=<secs>"),
             (form("etag: \"[0-9a-f]{64}\""), "etag: <etag>"),
-            (form(r"<visitor>\.[0-9a-f]{8}\.\d+"), "<visit>"),
+            (form(r"<visitor>\.[0-9a-f]{8}\.\d+\.<signature>"), "<visit>"),
             (form("  +"), "  "),
         ]
     });

@@ -28,7 +28,7 @@ async fn list(state: web::Data<State>, request: HttpRequest, id: Path<String>) -
     span.start = span.start.max(state.first_kept_click(known.standing.now));
     let page = block(move || -> Result<_, LinkError> {
         state.recorder.catch_up()?;
-        state.store.find_own_link(known.account_id, id)?.ok_or(LinkError::NoLink)?;
+        state.store.find_own_link(known.account_id, id).ok_or(LinkError::NoLink)?;
         let (clicks, total) = state.store.list_clicks(id, span, query.skip(), query.rows())?;
         Ok(query.page(clicks.into_iter().map(ClickView::from).collect(), total))
     })
@@ -40,7 +40,7 @@ async fn stats(state: web::Data<State>, request: HttpRequest, id: Path<String>) 
     let (known, id) = (guard::known(&request)?, link_id(&id)?);
     let view = block(move || -> Result<_, LinkError> {
         state.recorder.catch_up()?;
-        let link = state.store.find_own_link(known.account_id, id)?.ok_or(LinkError::NoLink)?;
+        let link = state.store.find_own_link(known.account_id, id).ok_or(LinkError::NoLink)?;
         let (totals, days) = (state.store.click_totals(id)?, state.store.click_days(id)?);
         let won = winner(&link, |label| totals.of(label));
         Ok(StatsView::of(&link, &totals, &days, won))

@@ -78,8 +78,15 @@ impl LinkInput {
         Ok(LinkDraft { slug, terms })
     }
 
-    /// A change of a link. A slug is for a link's life: one that is sent along is not looked at.
-    pub(crate) fn patch(self, place: &str) -> Result<LinkPatch, ApiError> {
+    /// A change of the link with `slug`, which is for the link's life: clients may send it along as it is.
+    pub(crate) fn change(self, slug: &Slug) -> Result<LinkPatch, ApiError> {
+        if self.slug.as_deref().is_some_and(|sent| sent != slug.as_str()) {
+            return Err(ApiError::Invalid(format!("slug: cannot be changed, it stays {slug}")));
+        }
+        self.patch("")
+    }
+
+    fn patch(self, place: &str) -> Result<LinkPatch, ApiError> {
         let at = |name: &str| format!("{place}{name}");
         let variants = match (self.variants, self.destination_url) {
             (Some(variants), _) => Some(variants_of(variants, &at("variants"))?),

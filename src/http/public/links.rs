@@ -72,7 +72,7 @@ async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpRespo
     let base_url = state.base_url(&request);
     let page = block(move || -> Result<_, StoreError> {
         state.recorder.catch_up()?;
-        let (links, total) = state.store.list_links(known.account_id, query.skip_rows(), query.rows())?;
+        let (links, total) = state.store.list_links(known.account_id, query.skip_rows(), query.rows());
         let items = links.iter().map(|link| view(&state.store, link, &base_url)).collect::<Result<_, _>>()?;
         Ok(query.page(items, u64::try_from(total).unwrap_or(u64::MAX)))
     })
@@ -84,7 +84,7 @@ async fn show(state: web::Data<State>, request: HttpRequest, id: Path<String>) -
     let (known, id, base_url) = (guard::known(&request)?, link_id(&id)?, state.base_url(&request));
     let link = block(move || -> Result<_, LinkError> {
         state.recorder.catch_up()?;
-        Ok(view(&state.store, &state.store.get_link(known.account_id, id)?, &base_url)?)
+        Ok(view(&state.store, state.store.get_link(known.account_id, id)?.as_ref(), &base_url)?)
     })
     .await?;
     Ok(HttpResponse::Ok().json(link))
@@ -98,7 +98,8 @@ async fn update(
 ) -> Result<HttpResponse, ApiError> {
     let id = link_id(&id)?;
     let input: LinkInput = extract::json(&extract::body(&request, payload).await?)?;
-    change(&state, &request, id, input.patch("")?).await
+    let link = state.store.get_link(guard::known(&request)?.account_id, id)?;
+    change(&state, &request, id, input.change(&link.slug)?).await
 }
 
 async fn replace_variants(
