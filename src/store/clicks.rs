@@ -85,8 +85,7 @@ impl Store {
         if span.start >= span.end {
             return Ok((Vec::new(), 0));
         }
-        let (until_end, until_start) = (self.clicks_until(link, span.end)?, self.clicks_until(link, span.start)?);
-        let total = until_end.saturating_sub(until_start);
+        let total = self.clicks_in(link, span)?;
         if skip >= total {
             return Ok((Vec::new(), total));
         }
@@ -155,14 +154,18 @@ impl Store {
         Ok(clicks)
     }
 
-    /// How many clicks a link had before an instant.
-    fn clicks_until(&self, link: LinkId, end: Timestamp) -> Result<u64, StoreError> {
-        let day = Day::of(end);
-        let before = self.clicks_before(link, day)?;
-        if end == day.start() {
-            return Ok(before);
+    /// How many clicks a link had in a span: by the sums of its whole days, and by the rows of those that it cuts.
+    fn clicks_in(&self, link: LinkId, span: Span) -> Result<u64, StoreError> {
+        let (first, last) = (Day::of(span.start), Day::of(span.end));
+        let first_whole =
+            if span.start == first.start() { first } else { Day::from_days(first.as_days().saturating_add(1)) };
+        if first_whole > last {
+            return self.count_clicks(link, span);
         }
-        Ok(before.saturating_add(self.count_clicks(link, Span { start: day.start(), end })?))
+        let whole = self.clicks_before(link, last)?.saturating_sub(self.clicks_before(link, first_whole)?);
+        let head = self.count_clicks(link, Span { start: span.start, end: first_whole.start() })?;
+        let tail = self.count_clicks(link, Span { start: last.start(), end: span.end })?;
+        Ok(whole.saturating_add(head).saturating_add(tail))
     }
 
     /// Takes whole days, the newest first, from a span's end as long as they hold clicks that are to be skipped only;
@@ -207,6 +210,9 @@ impl Store {
     }
 
     fn count_clicks(&self, link: LinkId, span: Span) -> Result<u64, StoreError> {
+        if span.start == span.end {
+            return Ok(0);
+        }
         let (start, end) = codec::click_range(link, span.start, span.end);
         self.trees.clicks.range(start..end).keys().try_fold(0_u64, |rows, key| {
             key.map_err(engine("count clicks"))?;
