@@ -159,13 +159,10 @@ impl ApiError {
     }
 
     /// The answer to a sub-request of nginx, whose `auth_request` knows 2xx, 401 and 403 and drops bodies: a 429 goes
-    /// as a 403, and what the body would say goes in a header. A failure of ours stays one.
+    /// as a 403, and what the body would say goes in a header. Any other status stays, and so a failure is an error there.
     pub(crate) fn response_for_auth_request(&self) -> HttpResponse<BoxBody> {
         let mut response = self.error_response();
         let status = response.status();
-        if status.is_server_error() {
-            return response;
-        }
         if status == StatusCode::TOO_MANY_REQUESTS {
             *response.status_mut() = StatusCode::FORBIDDEN;
             response.headers_mut().insert(DENIED_STATUS, HeaderValue::from(status.as_u16()));

@@ -44,11 +44,11 @@ pub(crate) fn text(args: fmt::Arguments<'_>) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_control_character| HeaderValue::from_static(""))
 }
 
-/// A header's value from JSON: everything outside of ASCII is escaped as JSON allows.
+/// A header's value from JSON: everything but visible ASCII and spaces is escaped as JSON allows.
 pub(crate) fn json(json: &str) -> HeaderValue {
     let mut ascii = String::with_capacity(json.len());
     for c in json.chars() {
-        if c.is_ascii() {
+        if c == ' ' || c.is_ascii_graphic() {
             ascii.push(c);
         } else {
             let mut units = [0; 2];

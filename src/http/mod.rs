@@ -5,7 +5,7 @@
 //! | public | `/api/v1/public/keys…`, `/account` | a session (JWT) | `public/` |
 //! | public | `/api/v1/public/…` | a key, limited and counted | `public/` |
 //! | public | `/{slug}`, `/c/{link id}` | anybody | `redirect.rs` |
-//! | public | `/check` | asks for a key, cost as said | `check.rs` |
+//! | public | `/check`, `/check/…` | asks for a key, cost as said | `check.rs` |
 //! | admin | `/admin/v1/…` | the admin token | `admin/` |
 //! | admin | `/healthz`, `/readyz`, `/metrics` | anybody | `ops.rs` |
 //!

@@ -10,6 +10,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 use tracing::Instrument;
 
+use super::check::Endpoint;
 use super::error::{self, ApiError, BodyIsFinal, Said};
 use super::headers::REQUEST_ID;
 use super::metrics::Outcome;
@@ -122,6 +123,7 @@ fn log(response: &ServiceResponse<BoxBody>, state: &State, duration_us: u64) {
     tracing::info!(
         method = request.method().as_str(),
         route = request.match_pattern().as_deref().unwrap_or("-"),
+        endpoint = extensions.get::<Endpoint>().map(Endpoint::as_str),
         status = response.status().as_u16(),
         decision = extensions.get::<Outcome>().map(|outcome| outcome.0),
         duration_us,

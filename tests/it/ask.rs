@@ -30,6 +30,7 @@ fn an_allowed_question_is_answered_with_where_the_account_stands() {
     ratelimit: "hour";r=95;t=1800
     ratelimit-policy: "hour";q=100;w=3600
     x-klinky-account: <id>
+    x-klinky-key: <id>
     x-klinky-plan: growth
     x-ratelimit-limit: 100
     x-ratelimit-remaining: 95
@@ -71,6 +72,7 @@ fn a_question_over_the_limit_is_answered_429() {
     ratelimit-policy: "hour";q=100;w=3600
     retry-after: 1800
     x-klinky-account: <id>
+    x-klinky-key: <id>
     x-klinky-plan: growth
     x-ratelimit-limit: 100
     x-ratelimit-remaining: 2
@@ -121,6 +123,7 @@ fn a_question_for_an_account_without_access_is_answered_403() {
     ratelimit: "hour";r=0;t=1800
     ratelimit-policy: "hour";q=0;w=3600
     x-klinky-account: <id>
+    x-klinky-key: <id>
     x-klinky-plan: free
     x-ratelimit-limit: 0
     x-ratelimit-remaining: 0

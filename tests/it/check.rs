@@ -35,6 +35,7 @@ fn an_allowed_request_is_200_with_an_empty_body() {
     ratelimit: "hour";r=99;t=1800
     ratelimit-policy: "hour";q=100;w=3600
     x-klinky-account: <id>
+    x-klinky-key: <id>
     x-klinky-plan: growth
     x-ratelimit-limit: 100
     x-ratelimit-remaining: 99
@@ -74,6 +75,7 @@ fn a_denied_request_says_why_in_json() {
     ratelimit-policy: "hour";q=100;w=3600
     retry-after: 1800
     x-klinky-account: <id>
+    x-klinky-key: <id>
     x-klinky-plan: growth
     x-ratelimit-limit: 100
     x-ratelimit-remaining: 0
@@ -117,6 +119,7 @@ fn an_account_without_access_is_denied_and_named() {
     ratelimit: "hour";r=0;t=1800
     ratelimit-policy: "hour";q=0;w=3600
     x-klinky-account: <id>
+    x-klinky-key: <id>
     x-klinky-plan: starter
     x-ratelimit-limit: 0
     x-ratelimit-remaining: 0
@@ -184,6 +187,7 @@ fn for_nginx_a_429_goes_as_a_403_with_its_body_in_a_header() {
     retry-after: 1800
     x-klinky-account: <id>
     x-klinky-error-body: {"detail":"Rate limit exceeded. Please try again later."}
+    x-klinky-key: <id>
     x-klinky-plan: growth
     x-ratelimit-limit: 100
     x-ratelimit-remaining: 0
@@ -228,6 +232,7 @@ fn for_nginx_a_403_keeps_its_status() {
     ratelimit-policy: "hour";q=0;w=3600
     x-klinky-account: <id>
     x-klinky-error-body: {"detail":"Your plan (free) does not include API access. Upgrade to Growth or Scale."}
+    x-klinky-key: <id>
     x-klinky-plan: free
     x-ratelimit-limit: 0
     x-ratelimit-remaining: 0
@@ -317,6 +322,7 @@ fn a_read_only_key_is_denied_what_may_write() {
     ratelimit-policy: "hour";q=100;w=3600
     x-klinky-account: <id>
     x-klinky-error-body: {"detail":"This API key is read-only. Use a read_write key for this request."}
+    x-klinky-key: <id>
     x-klinky-plan: growth
     x-ratelimit-limit: 100
     x-ratelimit-remaining: 100
