@@ -66,7 +66,8 @@ core.register_action("klinky", { "http-req" }, function(txn)
     end
     if status == 200 then
         txn:set_var("txn.klinky_allowed", true)
-    elseif status >= 400 and status < 600 then
+    elseif status >= 400 and headers["x-request-id"] then
+        -- Every answer of klinky's has this header; HAProxy makes a 503 of its own when it cannot reach klinky.
         refuse(txn, status, headers, answer.body)
     else
         refuse(txn, 503, { ["content-type"] = { "application/json" } }, UNAVAILABLE)

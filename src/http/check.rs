@@ -71,10 +71,6 @@ fn denials(query: &Query) -> Result<Denials, ApiError> {
 }
 
 fn cost(query: &Query) -> Result<Cost, ApiError> {
-    if query.has_other_than(&["cost", "deny"]) {
-        // A proxy that passes on its client's query would let the client choose; a misspelt cost would be none.
-        return Err(ApiError::Invalid("query: /check takes cost and deny, and nothing else".to_owned()));
-    }
     match query.find("cost")? {
         None => Ok(Cost::ONE),
         // What is no number is as far out of range as 0.

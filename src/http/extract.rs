@@ -157,11 +157,6 @@ impl Query {
         Self(serde_urlencoded::from_str(request.query_string()).unwrap_or_default())
     }
 
-    /// Whether any other name stands in it than these.
-    pub(crate) fn has_other_than(&self, names: &[&str]) -> bool {
-        self.0.iter().any(|(found, _value)| !names.contains(&found.as_str()))
-    }
-
     pub(crate) fn find(&self, name: &str) -> Result<Option<&str>, ApiError> {
         let mut values = self.0.iter().filter(|(found, _value)| found == name).map(|(_name, value)| value.as_str());
         match (values.next(), values.next()) {

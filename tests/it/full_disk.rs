@@ -12,7 +12,8 @@ const FILE_KIB_MAX: u32 = 700;
 /// Accounts that are more than fit.
 const ACCOUNTS: u32 = 5000;
 
-fn serve_with_little_room(dir: &Path) -> Process {
+/// Serves `dir` on a disk with little room.
+pub(crate) fn serve_with_little_room(dir: &Path) -> Process {
     // Ignored, the signal does not kill, and the write fails as on a full disk.
     let script = format!(r#"trap "" XFSZ; ulimit -f {FILE_KIB_MAX}; exec "$0" "$@""#);
     Process::start(
@@ -23,20 +24,26 @@ fn serve_with_little_room(dir: &Path) -> Process {
     )
 }
 
+/// Adds accounts until the disk takes no more; answers how many it took.
+pub(crate) fn fill(process: &Process) -> usize {
+    let account = admin_request("POST", "/accounts", &json!({"name": "x".repeat(100)}).to_string());
+    let statuses = (0..ACCOUNTS).map(|_nth| process.admin.exchange(&account).status);
+    let taken = statuses.take_while(|status| *status == 201).count();
+    assert!(taken < ACCOUNTS as usize, "the disk took everything");
+    assert_eq!(process.admin.exchange(&account).status, 503);
+    taken
+}
+
 #[test]
 fn a_full_disk_is_said_and_loses_nothing_that_was_answered() {
     let temp = tempfile::tempdir().unwrap();
     let process = serve_with_little_room(temp.path());
     let (_id, key) = process.account("growth");
     let ping = format!("GET /api/v1/public/links\nX-API-Key: {key}");
-    let account = admin_request("POST", "/accounts", &json!({"name": "x".repeat(100)}).to_string());
     assert_eq!(process.admin.exchange("GET /readyz").status, 200);
 
-    let statuses: Vec<u16> =
-        (0..ACCOUNTS).map(|_| process.admin.exchange(&account).status).take_while(|s| *s == 201).collect();
+    let taken = fill(&process);
 
-    assert!(statuses.len() < ACCOUNTS as usize, "the disk took everything");
-    assert_eq!(process.admin.exchange(&account).status, 503);
     let refused = process.public.exchange(&ping);
     assert_eq!(refused.status, 503);
     assert!(refused.detail().contains("Nothing was counted"), "{refused}");
@@ -45,6 +52,6 @@ fn a_full_disk_is_said_and_loses_nothing_that_was_answered() {
     process.kill();
     let process = Process::serve(temp.path(), &[]);
     let stored = process.admin.exchange(&admin_request("GET", "/stats", "")).json();
-    assert!(stored["accounts"].as_u64() > u64::try_from(statuses.len()).ok(), "{stored}");
+    assert!(stored["accounts"].as_u64() > u64::try_from(taken).ok(), "{stored}");
     assert_eq!(process.public.exchange(&ping).status, 200);
 }

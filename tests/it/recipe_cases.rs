@@ -1,0 +1,255 @@
+//! What every recipe must do, whichever proxy runs it; the files `recipe_….rs` run these.
+
+use std::io::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Account, Exchange, Server};
+use crate::process::Process;
+use crate::recipes::{Api, Proxy, Recipe, Seen};
+
+const LIMIT_HEADERS: [&str; 5] =
+    ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit-policy", "ratelimit"];
+
+/// A client's side of a proxy, klinky at its side and an API behind it.
+pub(crate) struct Stage {
+    pub(crate) klinky: Server,
+    pub(crate) api: Api,
+    pub(crate) proxy: Proxy,
+}
+
+impl Stage {
+    /// `None` if the proxy is not installed.
+    pub(crate) fn set(recipe: Recipe) -> Option<Self> {
+        let (klinky, api) = (Server::start(), Api::start());
+        let proxy = Proxy::start(recipe, klinky.public, &api)?;
+        Some(Self { klinky, api, proxy })
+    }
+
+    /// A request with a key, through the proxy.
+    pub(crate) fn send(&self, line: &str, account: &Account, headers: &str) -> Exchange {
+        self.proxy.listener.exchange(&format!("{line}\nX-API-Key: {}\n{headers}", account.key))
+    }
+
+    fn set_used(&self, account: &Account, used: u32) {
+        self.klinky.admin_ok("PUT", &format!("/accounts/{}/rate-limit", account.id), &json!({"used": used}));
+    }
+
+    /// The one request that the API has got.
+    pub(crate) fn only_seen(&self) -> Seen {
+        let seen = self.api.seen();
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        seen[0].clone()
+    }
+}
+
+fn limits(answer: &Exchange) -> [Option<&str>; 5] {
+    LIMIT_HEADERS.map(|name| answer.header(name))
+}
+
+/// The headers of an account on Growth in the middle of the hour.
+fn growth(remaining: &'static str, ratelimit: &'static str) -> [Option<&'static str>; 5] {
+    [Some("100"), Some(remaining), Some("1705330800"), Some("\"hour\";q=100;w=3600"), Some(ratelimit)]
+}
+
+pub(crate) fn an_allowed_request_reaches_the_api_with_its_account_and_without_its_key(stage: &Stage) {
+    let account = stage.klinky.account("growth");
+    let forged = "X-Klinky-Account: admin\nX-Klinky-Plan: scale\nx-klinky-key: 1\nX-Klinky-Account: admin";
+
+    let answer = stage.send("GET /v1/things?page=2&cost=500&deny=403", &account, forged);
+
+    assert_eq!((answer.status, answer.body.as_str()), (200, "the API's answer"));
+    assert_eq!(limits(&answer), growth("99", "\"hour\";r=99;t=1800"));
+    assert_eq!(answer.header("x-own"), Some("yes"));
+    assert!(answer.headers.iter().all(|(name, _value)| !name.starts_with("x-klinky")), "{answer}");
+    let seen = stage.only_seen();
+    assert_eq!((seen.method.as_str(), seen.uri.as_str()), ("GET", "/v1/things?page=2&cost=500&deny=403"));
+    assert_eq!(seen.header("x-klinky-account"), [account.id.as_str()]);
+    assert_eq!(seen.header("x-klinky-plan"), ["growth"]);
+    assert_eq!(seen.header("x-klinky-key"), [account.key_id.as_str()]);
+    assert_eq!(seen.header("x-api-key"), [""; 0]);
+    assert_eq!(stage.klinky.used(&account.id), 1);
+}
+
+pub(crate) fn a_request_without_a_valid_key_is_401(stage: &Stage) {
+    let missing = stage.proxy.listener.exchange("GET /v1/things");
+    let wrong = stage.proxy.listener.exchange("POST /v1/things\nX-API-Key: klinky_live_x\n\nbody");
+
+    for (answer, detail) in [(missing, "Missing API key. Include X-API-Key header."), (wrong, "Invalid API key.")] {
+        assert_eq!((answer.status, answer.json()), (401, json!({"detail": detail})), "{answer}");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.header("www-authenticate"), Some("ApiKey header=\"X-API-Key\""));
+        assert_eq!(limits(&answer), [None; 5]);
+    }
+    assert!(stage.api.seen().is_empty());
+}
+
+pub(crate) fn an_account_without_access_is_403(stage: &Stage) {
+    let account = stage.klinky.account("free");
+
+    let answer = stage.send("GET /v1/things", &account, "");
+
+    assert_eq!(answer.status, 403, "{answer}");
+    assert_eq!(answer.detail(), "Your plan (free) does not include API access. Upgrade to Growth or Scale.");
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("retry-after"), None);
+    assert_eq!((answer.header("x-ratelimit-limit"), answer.remaining()), (Some("0"), 0));
+    assert!(stage.api.seen().is_empty());
+}
+
+pub(crate) fn a_request_over_the_limit_is_429(stage: &Stage) {
+    let account = stage.klinky.account("growth");
+    stage.set_used(&account, 100);
+
+    for line in ["GET /v1/things", "POST /v1/things"] {
+        let answer = stage.send(line, &account, "X-Klinky-Account: admin\n\nbody");
+
+        assert_eq!(answer.status, 429, "{answer}");
+        assert_eq!(answer.json(), json!({"detail": "Rate limit exceeded. Please try again later."}));
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.header("retry-after"), Some("1800"));
+        assert_eq!(limits(&answer), growth("0", "\"hour\";r=0;t=1800"));
+        assert_eq!(answer.header("x-ratelimit-status"), None);
+        assert!(answer.headers.iter().all(|(name, _value)| !name.starts_with("x-klinky")), "{answer}");
+    }
+    assert!(stage.api.seen().is_empty());
+    assert_eq!(stage.klinky.used(&account.id), 100);
+}
+
+pub(crate) fn bodies_reach_the_api(stage: &Stage) {
+    let account = stage.klinky.account("growth");
+    let long = "x".repeat(300_000);
+    let json = "Content-Type: application/json\n\n{\"key\": \"x\"}";
+
+    let whole = stage.send("POST /v1/things", &account, &format!("\n{long}"));
+    let question = stage.send("POST /v1/things", &account, json);
+    let chunked = chunked(stage, &account, &long);
+
+    assert_eq!([whole.status, question.status, chunked.status], [200; 3], "{whole}\n{question}\n{chunked}");
+    let bodies: Vec<usize> = stage.api.seen().iter().map(|seen| seen.body_bytes).collect();
+    assert_eq!(bodies, [300_000, 12, 300_000]);
+    assert_eq!(stage.klinky.used(&account.id), 3);
+}
+
+fn chunked(stage: &Stage, account: &Account, body: &str) -> Exchange {
+    let mut stream = stage.proxy.listener.connect();
+    let head = format!(
+        "PUT /v1/things HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        account.key
+    );
+    stream.write_all(format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).as_bytes()).unwrap();
+    Exchange::read("PUT /v1/things", &mut stream)
+}
+
+pub(crate) fn methods_reach_the_api(stage: &Stage) {
+    let account = stage.klinky.account("growth");
+    let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+    for method in methods {
+        let answer = stage.send(&format!("{method} /v1/things"), &account, "");
+        assert_eq!(answer.status, 200, "{answer}");
+        assert_eq!(answer.header("x-ratelimit-limit"), Some("100"), "{answer}");
+    }
+
+    let seen: Vec<String> = stage.api.seen().into_iter().map(|seen| seen.method).collect();
+    assert_eq!(seen, methods);
+    assert_eq!(stage.klinky.used(&account.id), 7);
+}
+
+pub(crate) fn a_read_only_key_cannot_write(stage: &Stage) {
+    let account = stage.klinky.account("growth");
+    stage.klinky.admin_ok("PATCH", &format!("/keys/{}", account.key_id), &json!({"scope": "read_only"}));
+    let forged = "X-Original-Method: GET\nX-Forwarded-Method: GET";
+
+    let read = stage.send("GET /v1/things", &account, "");
+    let writes =
+        ["POST", "PUT", "PATCH", "DELETE"].map(|method| stage.send(&format!("{method} /v1/things"), &account, forged));
+
+    assert_eq!(read.status, 200, "{read}");
+    for write in writes {
+        let detail = "This API key is read-only. Use a read_write key for this request.";
+        assert_eq!((write.status, write.detail().as_str()), (403, detail), "{write}");
+    }
+    assert_eq!((stage.only_seen().method.as_str(), stage.klinky.used(&account.id)), ("GET", 1));
+}
+
+pub(crate) fn the_apis_own_errors_pass_as_they_are(stage: &Stage) {
+    let account = stage.klinky.account("growth");
+
+    for status in [401, 403, 404, 429, 500, 503] {
+        let answer = stage.send(&format!("GET /status/{status}"), &account, "");
+        assert_eq!((answer.status, answer.body.as_str()), (status, "the API's answer"), "{answer}");
+        assert_eq!(answer.header("x-ratelimit-limit"), Some("100"), "{answer}");
+    }
+
+    assert_eq!(stage.klinky.used(&account.id), 6);
+}
+
+pub(crate) fn exactly_the_limit_passes_when_many_race(stage: &Stage) {
+    let account = stage.klinky.account("growth");
+
+    let statuses: Vec<u16> = std::thread::scope(|threads| {
+        let send = || (0..25).map(|_nth| stage.send("GET /v1/things", &account, "").status).collect::<Vec<_>>();
+        let clients: Vec<_> = (0..8).map(|_nth| threads.spawn(send)).collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+
+    let count = |wanted| statuses.iter().filter(|status| **status == wanted).count();
+    assert_eq!((count(200), count(429)), (100, 100));
+    assert_eq!(stage.api.seen().len(), 100);
+    assert_eq!(stage.klinky.used(&account.id), 100);
+}
+
+pub(crate) fn nothing_passes_while_klinky_is_down(mut stage: Stage) {
+    let account = stage.klinky.account("growth");
+    assert_eq!(stage.send("GET /v1/things", &account, "").status, 200);
+    stage.klinky.halt();
+
+    for line in ["GET /v1/things", "POST /v1/things"] {
+        let answer = stage.send(line, &account, "X-Klinky-Account: admin\n\nbody");
+
+        assert_eq!(answer.status, 503, "{answer}");
+        assert_eq!(answer.detail(), "API keys cannot be checked at the moment. Please try again.");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(limits(&answer), [None; 5]);
+    }
+    stage.only_seen();
+}
+
+/// klinky without room on its disk, which answers that its store failed.
+pub(crate) fn nothing_passes_while_the_store_fails(recipe: Recipe) {
+    let temp = tempfile::tempdir().unwrap();
+    let klinky = crate::full_disk::serve_with_little_room(temp.path());
+    let (_id, key) = klinky.account("growth");
+    let api = Api::start();
+    let Some(proxy) = Proxy::start(recipe, klinky.public, &api) else { return };
+    crate::full_disk::fill(&klinky);
+
+    let answer = proxy.listener.exchange(&format!("GET /v1/things\nX-API-Key: {key}"));
+
+    assert_eq!(answer.status, 503, "{answer}");
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert!(!answer.detail().is_empty());
+    assert!(api.seen().is_empty());
+}
+
+pub(crate) fn klinky_learns_which_request_is_asked_about(recipe: Recipe) {
+    let temp = tempfile::tempdir().unwrap();
+    let klinky = Process::serve(temp.path(), &["--log-format", "json"]);
+    let (id, key) = klinky.account("growth");
+    let api = Api::start();
+    let Some(proxy) = Proxy::start(recipe, klinky.public, &api) else { return };
+    let forged = "X-Original-URI: /other\nX-Forwarded-Uri: /other";
+
+    let request = format!("DELETE /v1/things/7?token=secret\nX-API-Key: {key}\n{forged}");
+    let answer = proxy.listener.exchange(&request);
+    drop(proxy);
+
+    assert_eq!(answer.status, 200, "{answer}");
+    let log = klinky.stop();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let checks: Vec<Value> = lines.filter(|line| line["route"] == "/check").collect();
+    assert_eq!(checks.len(), 1, "{log}");
+    assert_eq!((&checks[0]["endpoint"], &checks[0]["account.id"]), (&json!("DELETE /v1/things/7"), &json!(id)));
+    assert!(!log.contains("secret"), "{log}");
+}
