@@ -57,3 +57,19 @@ pub(crate) fn json(json: &str) -> HeaderValue {
     }
     HeaderValue::try_from(ascii).unwrap_or_else(|_control_character| HeaderValue::from_static("{}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::json;
+
+    #[test]
+    fn json_becomes_one_line_of_visible_ascii_that_says_the_same() {
+        let text = "\u{7f} é 😀 \u{2028} \" \\ \r\n\0 \u{85} end";
+        let body = serde_json::to_string(text).unwrap();
+
+        let value = json(&body);
+
+        assert!(value.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte)), "{value:?}");
+        assert_eq!(serde_json::from_slice::<String>(value.as_bytes()).unwrap(), text);
+    }
+}

@@ -54,7 +54,9 @@ fn growth(remaining: &'static str, ratelimit: &'static str) -> [Option<&'static 
 
 pub(crate) fn an_allowed_request_reaches_the_api_with_its_account_and_without_its_key(stage: &Stage) {
     let account = stage.klinky.account("growth");
-    let forged = "X-Klinky-Account: admin\nX-Klinky-Plan: scale\nx-klinky-key: 1\nX-Klinky-Account: admin";
+    // WSGI, CGI and others take _ for -.
+    let forged = "X-Klinky-Account: admin\nX-Klinky-Plan: scale\nx-klinky-key: 1\nX-Klinky-Account: admin\n\
+                  X_Klinky_Account: admin\nX-Klinky_Plan: scale\nx_klinky-key: 1";
 
     let answer = stage.send("GET /v1/things?page=2&cost=500&deny=403", &account, forged);
 
@@ -64,6 +66,7 @@ pub(crate) fn an_allowed_request_reaches_the_api_with_its_account_and_without_it
     assert!(answer.headers.iter().all(|(name, _value)| !name.starts_with("x-klinky")), "{answer}");
     let seen = stage.only_seen();
     assert_eq!((seen.method.as_str(), seen.uri.as_str()), ("GET", "/v1/things?page=2&cost=500&deny=403"));
+    assert_eq!(seen.names_like_ours(), ["x-klinky-account", "x-klinky-key", "x-klinky-plan"]);
     assert_eq!(seen.header("x-klinky-account"), [account.id.as_str()]);
     assert_eq!(seen.header("x-klinky-plan"), ["growth"]);
     assert_eq!(seen.header("x-klinky-key"), [account.key_id.as_str()]);
@@ -198,6 +201,42 @@ pub(crate) fn exactly_the_limit_passes_when_many_race(stage: &Stage) {
     assert_eq!((count(200), count(429)), (100, 100));
     assert_eq!(stage.api.seen().len(), 100);
     assert_eq!(stage.klinky.used(&account.id), 100);
+}
+
+pub(crate) fn a_second_key_does_not_make_up_for_a_wrong_one(stage: &Stage) {
+    let account = stage.klinky.account("growth");
+
+    let answer =
+        stage.proxy.listener.exchange(&format!("GET /v1/things\nX-API-Key: klinky_live_x\nX-API-Key: {}", account.key));
+
+    assert_eq!((answer.status, answer.detail().as_str()), (401, "Invalid API key."), "{answer}");
+    assert!(stage.api.seen().is_empty());
+}
+
+/// klinky takes 16 KiB of headers, and most proxies more.
+pub(crate) fn long_cookies_do_not_disturb_the_check(stage: &Stage) {
+    let account = stage.klinky.account("growth");
+    let cookie = format!("Cookie: c={}", "x".repeat(6000));
+
+    let answer = stage.send("GET /v1/things", &account, &[cookie.as_str(); 3].join("\n"));
+
+    assert_eq!((answer.status, stage.klinky.used(&account.id)), (200, 1), "{answer}");
+}
+
+/// Connections are used again: the system remembers for a minute those that were closed, too.
+pub(crate) fn checks_share_connections(stage: &Stage) {
+    let account = stage.klinky.account("growth");
+
+    for _nth in 0..50 {
+        assert_eq!(stage.send("GET /v1/things", &account, "").status, 200);
+    }
+
+    let klinky = format!("0100007F:{:04X}", stage.klinky.public.0.port());
+    let Ok(table) = std::fs::read_to_string("/proc/net/tcp") else {
+        return eprintln!("SKIPPED: this system does not list its connections in /proc/net/tcp");
+    };
+    let to_klinky = table.lines().filter(|line| line.split_whitespace().nth(2) == Some(klinky.as_str())).count();
+    assert!((1..10).contains(&to_klinky), "{to_klinky} connections for 50 checks");
 }
 
 pub(crate) fn nothing_passes_while_klinky_is_down(mut stage: Stage) {

@@ -58,6 +58,18 @@ fn exactly_the_limit_passes_when_many_race() {
 }
 
 #[test]
+fn a_second_key_does_not_make_up_for_a_wrong_one() {
+    let Some(stage) = Stage::set(Recipe::HaProxy) else { return };
+    cases::a_second_key_does_not_make_up_for_a_wrong_one(&stage);
+}
+
+#[test]
+fn checks_share_connections() {
+    let Some(stage) = Stage::set(Recipe::HaProxy) else { return };
+    cases::checks_share_connections(&stage);
+}
+
+#[test]
 fn nothing_passes_while_klinky_is_down() {
     let Some(stage) = Stage::set(Recipe::HaProxy) else { return };
     cases::nothing_passes_while_klinky_is_down(stage);

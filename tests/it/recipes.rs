@@ -213,6 +213,14 @@ impl Seen {
         let named = self.headers.iter().filter(|(name, _value)| name == wanted);
         named.map(|(_name, value)| value.as_str()).collect()
     }
+
+    /// The names of all headers that an API might take for klinky's.
+    pub(crate) fn names_like_ours(&self) -> Vec<&str> {
+        let names = self.headers.iter().map(|(name, _value)| name.as_str());
+        let mut names: Vec<&str> = names.filter(|name| name.replace('_', "-").starts_with("x-klinky-")).collect();
+        names.sort_unstable();
+        names
+    }
 }
 
 /// A real API behind the proxy: it notes what it gets, and has limit headers of its own. A path such as
