@@ -1,4 +1,4 @@
-//! The recipe for HAProxy, run by a real HAProxy.
+//! The recipe for `HAProxy`, run by the real program.
 
 use crate::recipe_cases::{self as cases, Stage};
 use crate::recipes::Recipe;

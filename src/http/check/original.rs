@@ -1,6 +1,6 @@
 //! The request that is asked about: its method, which matters to read-only keys, and its endpoint, for the log.
 //!
-//! nginx and HAProxy name it in `X-Original-Method` and `X-Original-URI` (our recipes make them), Caddy and Traefik in
+//! nginx and `HAProxy` name it in `X-Original-Method` and `X-Original-URI` (our recipes make them), Caddy and Traefik in
 //! `X-Forwarded-Method` and `X-Forwarded-Uri`, Envoy asks with the method and the path themselves. A client may send
 //! the pair that its proxy does not set: what such a pair says can only take rights away.
 
