@@ -78,6 +78,9 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long running requests may take to finish once the server is told to stop: longer than the
 /// longest body, shorter than the 90 s after which systemd kills.
 const SHUTDOWN_SECS: u64 = 40;
+/// How long, and how often, a stopped server waits for its threads to let go of the store: 2 s.
+const RELEASE_TRIES_MAX: u32 = 400;
+const RELEASE_PAUSE: Duration = Duration::from_millis(5);
 /// Threads of the admin listener: one operator or script at a time is the usual case.
 const ADMIN_WORKERS: usize = 1;
 
@@ -246,19 +249,37 @@ impl Running {
         let [public, admin] = self.handles;
         futures_util::future::join(public.stop(true), admin.stop(true)).await;
         let store = self.store;
-        off_runtime(move || {
+        let store = off_runtime(move || {
             self.housekeeping.stop();
             self.recorder.stop();
             let removed = secrets::remove_admin_address(store.dir());
             store.close().map_err(ServeError::Close)?;
-            Ok(removed?)
+            removed?;
+            Ok(store)
         })
         .await?;
         for task in self.tasks {
             task.await.map_err(|error| ServeError::Listener(error.into()))?.map_err(ServeError::Listener)?;
         }
-        Ok(())
+        off_runtime(move || {
+            release(store);
+            Ok(())
+        })
+        .await
     }
+}
+
+/// Waits until nobody else holds a closed store: only then is its directory free for the next server. Workers let go
+/// of it as their threads end, a moment after they have answered that they stopped.
+fn release(mut store: Arc<Store>) {
+    for _try in 0..RELEASE_TRIES_MAX {
+        match Arc::try_unwrap(store) {
+            Ok(_alone) => return,
+            Err(shared) => store = shared,
+        }
+        std::thread::park_timeout(RELEASE_PAUSE);
+    }
+    tracing::warn!("the closed store is still held; its directory is free when the process ends");
 }
 
 /// What differs between the two listeners.
