@@ -6,6 +6,7 @@
 #![expect(clippy::doc_markdown, reason = "the docs of flags are their help texts, where backticks are noise")]
 #![allow(rustdoc::bare_urls, clippy::allow_attributes, reason = "likewise; only rustdoc would see an expectation met")]
 
+mod gateway;
 mod links;
 mod parse;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+pub use self::gateway::{CostRule, GatewayArgs, GatewaySettings, Upstream};
 pub use self::links::{LinkArgs, LinkSettings};
 use self::parse::{
     Faults, cores, parse_address, parse_bounded, parse_choice, parse_network, parse_origin, parse_ttl, parse_workers,
@@ -102,6 +104,9 @@ pub struct ServeArgs {
     /// Links of the built-in API.
     #[command(flatten)]
     pub links: LinkArgs,
+    /// Another API in place of them.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
     /// How log lines look: text, for people, or json, one object a line
     #[arg(long, env = "KLINKY_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: String,
@@ -258,6 +263,8 @@ pub struct ServeSettings {
     pub issuer: Option<Issuer>,
     /// What links run on.
     pub links: LinkSettings,
+    /// The API that is guarded in place of the links, if one is.
+    pub gateway: Option<GatewaySettings>,
     /// From the environment.
     pub admin_token: Option<Secret>,
     /// From the environment.
@@ -288,8 +295,9 @@ impl ServeArgs {
         faults.check_length("KLINKY_JWT_SECRET", self.jwt_secret.as_ref(), JWT_SECRET_BYTES_MIN);
         faults.keep("--log-format", self.log_format());
         faults.check_log(&self.log);
-        let links = self.links.check(&mut faults);
-        let (Some(listen), Some(admin_listen), Some(links)) = (listen, admin_listen, links) else {
+        let (links, gateway) = (self.links.check(&mut faults), self.gateway.check(&mut faults));
+        let (Some(listen), Some(admin_listen), Some(links), Some(gateway)) = (listen, admin_listen, links, gateway)
+        else {
             return Err(faults.0);
         };
         match (flush_ms, key_format, workers, issuer) {
@@ -305,6 +313,7 @@ impl ServeArgs {
                     trusted_proxies,
                     issuer,
                     links,
+                    gateway,
                     admin_token: self.admin_token.clone(),
                     jwt_secret: self.jwt_secret.clone(),
                 })

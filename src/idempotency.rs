@@ -16,7 +16,7 @@ use crate::store::{Store, StoreError};
 
 /// Most bytes of the body of an answer that is kept: twice a request's, for the largest answer of ours repeats the
 /// request and adds a little.
-const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 type Place = (AccountId, IdempotencyKey);
 

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 /// The client's address: the peer's, or, as long as that is a trusted proxy, the last address of
 /// `X-Forwarded-For` that is not. What an untrusted peer claims is never looked at.
 pub(crate) fn address(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
-    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+    let peer = peer(request);
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     if !is_trusted(&peer) {
         return peer;
@@ -25,4 +25,15 @@ pub(crate) fn address(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
         }
     }
     client
+}
+
+/// Whether the peer is a trusted proxy, whose word on its client is believed.
+pub(crate) fn is_by_proxy(request: &HttpRequest, trusted: &[IpNet]) -> bool {
+    let peer = peer(request);
+    trusted.iter().any(|network| network.contains(&peer))
+}
+
+/// Who is at the other end of the connection.
+pub(crate) fn peer(request: &HttpRequest) -> IpAddr {
+    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical())
 }

@@ -7,12 +7,10 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
+use super::gateway::Fault;
 use super::headers;
-use crate::gate::{Known, Refusal, Stop};
-use crate::idempotency::ClaimError;
-use crate::keys::IssueError;
-use crate::links::CreateError;
-use crate::store::{DirectoryError, KEYS_PER_ACCOUNT_MAX, LinkError, RestoreError, StoreError};
+use crate::gate::{Known, Stop};
+use crate::store::StoreError;
 
 /// The problem type of a 429, from draft-ietf-httpapi-ratelimit-headers-11 §5.
 const QUOTA_EXCEEDED_TYPE: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
@@ -64,6 +62,8 @@ pub(crate) enum ApiError {
     Timeout { secs: u64 },
     #[error("the request cannot be read")]
     BadRequest,
+    #[error("the gateway: {0}")]
+    Gateway(Fault),
     #[error("the store failed")]
     Store(#[source] StoreError),
     #[error("{0}")]
@@ -118,6 +118,7 @@ impl ApiError {
             Self::HeadersTooLarge { bytes_max } => format!("Request headers exceed {bytes_max} bytes."),
             Self::Timeout { secs } => format!("Request body did not arrive within {secs} seconds."),
             Self::BadRequest => "The request cannot be read.".to_owned(),
+            Self::Gateway(fault) => fault.to_string(),
             Self::Store(StoreError::Commit { .. }) => {
                 "The disk refused to write. Nothing was counted; a change may be in force until a restart.".to_owned()
             }
@@ -133,6 +134,7 @@ impl ApiError {
 
     fn log_cause(&self) {
         match self {
+            Self::Gateway(fault) => fault.log_cause(),
             Self::Store(cause) => tracing::error!(error = cause as &dyn std::error::Error, "the store failed"),
             Self::Internal(what, cause) => tracing::error!(
                 error = cause.as_deref().map(|cause| cause as &dyn std::error::Error),
@@ -192,7 +194,9 @@ impl ApiError {
             Self::AdminLockedOut { secs } => headers::set_retry_after(headers, *secs),
             Self::MethodNotAllowed { allow } => set(headers, header::ALLOW, allow),
             // What is left of the request is not read, so the connection cannot be used again.
-            Self::BodyTooLarge { .. } | Self::Timeout { .. } => set(headers, header::CONNECTION, "close"),
+            Self::BodyTooLarge { .. } | Self::Timeout { .. } | Self::Gateway(_) => {
+                set(headers, header::CONNECTION, "close");
+            }
             Self::NotFound(_)
             | Self::Gone(_)
             | Self::Conflict(_)
@@ -224,6 +228,11 @@ impl ResponseError for ApiError {
             Self::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Timeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::Gateway(Fault::Refused(_) | Fault::BrokenBody) => StatusCode::BAD_REQUEST,
+            Self::Gateway(Fault::Unsupported(_)) => StatusCode::NOT_IMPLEMENTED,
+            Self::Gateway(Fault::Expectation) => StatusCode::EXPECTATION_FAILED,
+            Self::Gateway(Fault::Unreachable(_) | Fault::Malformed(_)) => StatusCode::BAD_GATEWAY,
+            Self::Gateway(Fault::Slow { .. }) => StatusCode::GATEWAY_TIMEOUT,
             Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_, _) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -294,98 +303,5 @@ fn stop_detail(stop: &Stop) -> String {
         }
         Stop::ReadOnlyKey => "This API key is read-only. Use a read_write key for this request.".to_owned(),
         Stop::LimitReached => "Rate limit exceeded. Please try again later.".to_owned(),
-    }
-}
-
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::InvalidKey => Self::InvalidKey,
-            Refusal::Stopped(known, stop) => Self::Stopped(known, stop),
-            Refusal::Store(error) => Self::Store(error),
-        }
-    }
-}
-
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<DirectoryError> for ApiError {
-    fn from(error: DirectoryError) -> Self {
-        match error {
-            DirectoryError::NoAccount => Self::NotFound("account"),
-            DirectoryError::NoKey => Self::NotFound("key"),
-            DirectoryError::NoPlan(_) => Self::NotFound("plan"),
-            DirectoryError::PlanExists(id) => Self::Conflict(format!("Plan {id} exists already.")),
-            DirectoryError::PlanInUse(id) => {
-                Self::Conflict(format!("Plan {id} is in use. Move its accounts to another plan first."))
-            }
-            DirectoryError::KeysFull => Self::Conflict(format!(
-                "The account has {KEYS_PER_ACCOUNT_MAX} live keys, the most that it may have. Revoke one first."
-            )),
-            DirectoryError::KeyEnded => {
-                Self::Conflict("The key is revoked or expired. Create a new one instead.".to_owned())
-            }
-            DirectoryError::Store(error) => Self::Store(error),
-        }
-    }
-}
-
-impl From<LinkError> for ApiError {
-    fn from(error: LinkError) -> Self {
-        match error {
-            LinkError::NoLink => Self::NotFound("link"),
-            LinkError::NoAccount => Self::NotFound("account"),
-            LinkError::SlugTaken(slug) => Self::Conflict(format!("Slug {slug} is taken.")),
-            LinkError::GeoRules(_) => Self::Invalid(error.to_string()),
-            LinkError::Store(error) => Self::Store(error),
-        }
-    }
-}
-
-impl From<CreateError> for ApiError {
-    fn from(error: CreateError) -> Self {
-        match error {
-            CreateError::Random(cause) => Self::Internal("no randomness", Some(Box::new(cause))),
-            CreateError::Link(error) => error.into(),
-        }
-    }
-}
-
-impl From<ClaimError> for ApiError {
-    fn from(error: ClaimError) -> Self {
-        match error {
-            ClaimError::StillRunning => {
-                Self::Conflict("A request with this Idempotency-Key is still running. Repeat it later.".to_owned())
-            }
-            ClaimError::OtherRequest => {
-                Self::Invalid("Idempotency-Key: was used for another request; take a new one".to_owned())
-            }
-            ClaimError::Store(error) => Self::Store(error),
-        }
-    }
-}
-
-impl From<IssueError> for ApiError {
-    fn from(error: IssueError) -> Self {
-        match error {
-            IssueError::Random(cause) => Self::Internal("no randomness", Some(Box::new(cause))),
-            IssueError::Directory(error) => error.into(),
-        }
-    }
-}
-
-impl From<RestoreError> for ApiError {
-    fn from(error: RestoreError) -> Self {
-        match error {
-            RestoreError::NotEmpty => Self::Conflict("The store is not empty. Restore only into a new one.".to_owned()),
-            RestoreError::Twice(_) | RestoreError::Missing(_) | RestoreError::KeysFull(_) => {
-                Self::Invalid(error.to_string())
-            }
-            RestoreError::Store(error) => Self::Store(error),
-        }
     }
 }

@@ -16,7 +16,7 @@ use serde::de::IgnoredAny;
 
 use super::error::{ApiError, StoreFailed};
 use super::json_fields::Object;
-use super::{State, extract, headers};
+use super::{State, extract, gateway, headers};
 use crate::domain::decision::Cost;
 use crate::domain::time::Timestamp;
 use crate::gate::{Access, Known};
@@ -29,7 +29,11 @@ pub(crate) async fn by_key<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let now = state.clock.now();
-    let cost = if is_bulk(&request) { bulk_cost(&state, &mut request, now).await } else { Ok(Cost::ONE) };
+    let cost = match gateway::cost(&request) {
+        Some(cost) => Ok(cost),
+        None if is_bulk(&request) => bulk_cost(&state, &mut request, now).await,
+        None => Ok(Cost::ONE),
+    };
     let paid = *cost.as_ref().unwrap_or(&Cost::ONE);
     let admitted = match (cost, extract::api_key(request.headers())) {
         (Ok(cost), Ok(key)) => state.gate.admit(key, access(request.method()), cost, now).await.map_err(ApiError::from),

@@ -17,8 +17,13 @@ use super::{State, block, extract, guard, headers};
 use crate::domain::idempotency::{Answer, Fingerprint, IdempotencyKey};
 use crate::idempotency::{Claim, Running};
 
-/// The headers that belong to an answer; all others are those of the request that gets it.
+/// Marks an answer all of whose headers belong to it, as they are none of ours.
+pub(crate) struct AllHeaders;
+
+/// The headers that belong to an answer of ours; all others are those of the request that gets it.
 const KEPT_HEADERS: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ALLOW];
+/// Headers of any answer that are made anew when it is given again.
+const OWN_HEADERS: [HeaderName; 2] = [header::CONTENT_LENGTH, header::DATE];
 
 /// Has a POST with a key run once.
 pub(crate) async fn once<B: MessageBody + 'static>(
@@ -88,11 +93,15 @@ async fn keep(running: Running, response: ServiceResponse<BoxBody>) -> ServiceRe
 }
 
 fn answer(head: &HttpResponse<()>, body: &[u8]) -> Answer {
-    let kept = |name: HeaderName| Some((name.as_str().to_owned(), head.headers().get(name)?.as_bytes().to_owned()));
     let extensions = head.extensions();
+    let belongs = |name: &HeaderName| match extensions.contains::<AllHeaders>() {
+        true => !OWN_HEADERS.contains(name),
+        false => KEPT_HEADERS.contains(name),
+    };
+    let kept = head.headers().iter().filter(|(name, _value)| belongs(name));
     Answer {
         status: head.status().as_u16(),
-        headers: KEPT_HEADERS.into_iter().filter_map(kept).collect(),
+        headers: kept.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_owned())).collect(),
         body: body.to_owned(),
         detail: extensions.get::<Said>().map(|said| said.detail.clone()),
         body_is_final: extensions.contains::<BodyIsFinal>(),
@@ -106,7 +115,7 @@ fn replay(answer: Answer) -> Result<HttpResponse, ApiError> {
     for (name, value) in answer.headers {
         let name = HeaderName::try_from(name).map_err(|_form| unreadable())?;
         let value = HeaderValue::try_from(value).map_err(|_form| unreadable())?;
-        response.headers_mut().insert(name, value);
+        response.headers_mut().append(name, value);
     }
     response.headers_mut().insert(headers::IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     if let Some(detail) = answer.detail {

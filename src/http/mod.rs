@@ -6,6 +6,7 @@
 //! | public | `/api/v1/public/…` | a key, limited and counted | `public/` |
 //! | public | `/{slug}`, `/c/{link id}` | anybody | `redirect.rs` |
 //! | public | `/check`, `/check/…` | asks for a key, cost as said | `check.rs` |
+//! | public | with `--upstream`: its prefix in place of links and redirects | a key, limited and counted | `gateway/` |
 //! | admin | `/admin/v1/…` | the admin token | `admin/` |
 //! | admin | `/healthz`, `/readyz`, `/metrics` | anybody | `ops.rs` |
 //!
@@ -16,8 +17,10 @@ mod check;
 mod client;
 mod cors;
 mod error;
+mod error_from;
 mod etag;
 mod extract;
+mod gateway;
 mod guard;
 mod headers;
 mod idempotency;
@@ -175,6 +178,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         recorder: Arc::clone(&recorder),
         links: settings.links.clone(),
         cookie_key: CookieKey::new(&jwt_secret).ok_or_else(|| ServeError::System(io::Error::other("no cookie key")))?,
+        gateway: settings.gateway.clone(),
         bots: Bots::default(),
         agents: woothee::parser::Parser::new(),
         boot_id: getrandom::u64().map_err(|error| ServeError::System(io::Error::other(error.to_string())))?,
@@ -185,7 +189,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         address: settings.listen,
         workers: settings.workers,
         cors_origins: settings.cors_origins.clone(),
-        routes: public_routes,
+        routes: if settings.gateway.is_some() { gateway_routes } else { public_routes },
     };
     let admin = Binding {
         listener: Listener::Admin,
@@ -334,6 +338,13 @@ fn public_routes(routes: &mut web::ServiceConfig) {
     check::routes(routes);
     public::routes(routes);
     redirect::routes(routes);
+    routes.default_service(web::to(nothing_here));
+}
+
+fn gateway_routes(routes: &mut web::ServiceConfig) {
+    check::routes(routes);
+    public::session_routes(routes);
+    gateway::routes(routes);
     routes.default_service(web::to(nothing_here));
 }
 

@@ -12,7 +12,7 @@ use super::admin::Lockouts;
 use super::metrics::Metrics;
 use super::visitor::CookieKey;
 use crate::clock::Clock;
-use crate::config::LinkSettings;
+use crate::config::{GatewaySettings, LinkSettings};
 use crate::domain::key::KeyFormat;
 use crate::domain::time::{Day, Timestamp};
 use crate::gate::Gate;
@@ -39,6 +39,7 @@ pub(crate) struct State {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) links: LinkSettings,
     pub(crate) cookie_key: CookieKey,
+    pub(crate) gateway: Option<GatewaySettings>,
     pub(crate) bots: Bots,
     pub(crate) agents: woothee::parser::Parser,
     /// Makes request ids of one start differ from those of another.

@@ -14,7 +14,7 @@ use super::check::Endpoint;
 use super::error::{self, ApiError, BodyIsFinal, Said};
 use super::headers::REQUEST_ID;
 use super::metrics::Outcome;
-use super::{Listener, State, client};
+use super::{Listener, State, client, gateway};
 use crate::clock::Stopwatch;
 use crate::gate::Known;
 
@@ -40,7 +40,7 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
     let id = request_id(&request, &state);
     request.extensions_mut().insert(RequestId(id.clone()));
     let span = tracing::info_span!("request", request.id = id);
-    let mut response = match check_head(&request) {
+    let mut response = match check_head(&request).and_then(|()| judge(&request, &state, **listener)) {
         // An error of a handler, a guard or of the routing arrives as an answer, too.
         Ok(()) => next.call(request).instrument(span.clone()).await?.map_into_boxed_body(),
         Err(error) => request.error_response(error),
@@ -66,6 +66,14 @@ fn check_head(request: &ServiceRequest) -> Result<(), ApiError> {
         return Err(ApiError::HeadersTooLarge { bytes_max: HEADER_BYTES_MAX });
     }
     Ok(())
+}
+
+/// With a gateway, paths are judged before they are routed.
+fn judge(request: &ServiceRequest, state: &State, listener: Listener) -> Result<(), ApiError> {
+    match listener {
+        Listener::Public => gateway::judge(state, request),
+        Listener::Admin => Ok(()),
+    }
 }
 
 /// The client's own id if it is sane (1 to 128 visible ASCII characters), else a new one.

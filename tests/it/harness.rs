@@ -49,6 +49,7 @@ pub(crate) fn settings(dir: &Path) -> ServeSettings {
             country_header: Some("cf-ipcountry".to_owned()),
             click_retention_days: 90,
         },
+        gateway: None,
         admin_token: Some(Secret::new(ADMIN_TOKEN)),
         jwt_secret: Some(Secret::new(JWT_SECRET)),
     }
@@ -60,9 +61,12 @@ pub(crate) struct Server {
     pub(crate) public: Listener,
     pub(crate) admin: Listener,
     dir: Arc<TempDir>,
-    change: fn(&mut ServeSettings),
+    change: Change,
     running: Option<(tokio::sync::oneshot::Sender<()>, JoinHandle<()>)>,
 }
+
+/// What a server's settings differ in.
+type Change = Arc<dyn Fn(&mut ServeSettings) + Send + Sync>;
 
 /// A listener of a server.
 #[derive(Clone, Copy)]
@@ -82,12 +86,12 @@ impl Server {
     }
 
     /// The same, with settings changed.
-    pub(crate) fn start_with(change: fn(&mut ServeSettings)) -> Self {
+    pub(crate) fn start_with(change: impl Fn(&mut ServeSettings) + Send + Sync + 'static) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
-        Self::start_in(dir, ManualClock::at(at(START)), change)
+        Self::start_in(dir, ManualClock::at(at(START)), Arc::new(change))
     }
 
-    fn start_in(dir: Arc<TempDir>, clock: ManualClock, change: fn(&mut ServeSettings)) -> Self {
+    fn start_in(dir: Arc<TempDir>, clock: ManualClock, change: Change) -> Self {
         let mut settings = settings(&dir.path().join("db"));
         change(&mut settings);
         let (started, addresses) = mpsc::channel();
@@ -109,7 +113,7 @@ impl Server {
     /// Stops the server cleanly and starts it again on the same directory and clock.
     pub(crate) fn restart(mut self) -> Self {
         self.halt();
-        Self::start_in(Arc::clone(&self.dir), self.clock.clone(), self.change)
+        Self::start_in(Arc::clone(&self.dir), self.clock.clone(), Arc::clone(&self.change))
     }
 
     /// Stops the server cleanly; its directory stays until this is dropped.

@@ -21,6 +21,20 @@ struct Items<T> {
 
 /// The scopes of sessions come first: what they do not match falls to the guard of keys.
 pub(crate) fn routes(routes: &mut web::ServiceConfig) {
+    session_routes(routes);
+    routes.service(
+        web::scope("/api/v1/public")
+            .configure(clicks::routes)
+            .configure(links::routes)
+            .default_service(web::to(nothing_here))
+            .wrap(from_fn(etag::validate))
+            .wrap(from_fn(idempotency::once))
+            .wrap(from_fn(guard::by_key)),
+    );
+}
+
+/// What a session opens.
+pub(crate) fn session_routes(routes: &mut web::ServiceConfig) {
     routes
         .service(
             web::scope("/api/v1/public/keys")
@@ -37,14 +51,5 @@ pub(crate) fn routes(routes: &mut web::ServiceConfig) {
         // Usage is a session's too; nothing is there yet.
         .service(
             web::scope("/api/v1/public/usage").default_service(web::to(nothing_here)).wrap(from_fn(guard::by_session)),
-        )
-        .service(
-            web::scope("/api/v1/public")
-                .configure(clicks::routes)
-                .configure(links::routes)
-                .default_service(web::to(nothing_here))
-                .wrap(from_fn(etag::validate))
-                .wrap(from_fn(idempotency::once))
-                .wrap(from_fn(guard::by_key)),
         );
 }

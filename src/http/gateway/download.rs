@@ -1,0 +1,131 @@
+//! The upstream's body on its way to the client, piece by piece as the client takes it.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::web::{Bytes, Data};
+use futures_util::FutureExt;
+use hyper::body::{Body, Incoming};
+use tokio::time::Sleep;
+
+use super::fault::{Cause, Fault};
+use super::pool::{Connection, Pool};
+use super::upload::{Progress, UploadState};
+
+/// A body of an answer. At its end the connection goes back to the pool; if it is dropped before, the connection is
+/// closed, and so the upstream learns that nobody listens.
+pub(crate) struct Download {
+    /// What was read already, and comes first.
+    read: Option<Bytes>,
+    body: Incoming,
+    size: BodySize,
+    connection: Option<Connection>,
+    pool: Data<Pool>,
+    upload: Rc<Progress>,
+    timeout: Duration,
+    /// Runs while the upstream is waited for.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl Download {
+    pub(crate) fn new(
+        body: Incoming,
+        connection: Connection,
+        pool: Data<Pool>,
+        upload: Rc<Progress>,
+        timeout: Duration,
+    ) -> Self {
+        let size = body.size_hint().exact().map_or(BodySize::Stream, BodySize::Sized);
+        let connection = Some(connection);
+        let mut download = Self { read: None, body, size, connection, pool, upload, timeout, patience: None };
+        if download.body.is_end_stream() {
+            download.finish();
+        }
+        download
+    }
+
+    /// Reads ahead, up to so many bytes. `Ok` is the whole body; `Err` goes on from its start.
+    ///
+    /// # Errors
+    /// When the body is longer. A body that breaks off is a fault inside of the `Ok`.
+    pub(crate) async fn read_whole(mut self, bytes_max: usize) -> Result<Result<Bytes, Cause>, Self> {
+        let mut read = Vec::new();
+        loop {
+            match std::future::poll_fn(|cx| self.poll_piece(cx)).await {
+                None => return Ok(Ok(Bytes::from(read))),
+                Some(Err(cause)) => return Ok(Err(cause)),
+                Some(Ok(piece)) => read.extend_from_slice(&piece),
+            }
+            if read.len() > bytes_max {
+                self.read = Some(Bytes::from(read));
+                return Err(self);
+            }
+        }
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cause>>> {
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+                return self.poll_patience(cx).map(|()| {
+                    let slow = Fault::Slow { ms: self.timeout.as_millis() };
+                    Some(Err(self.cut(slow.into())))
+                });
+            };
+            self.patience = None;
+            match frame {
+                Some(Ok(frame)) => {
+                    // What is no data are trailers, which actix has no way to send on.
+                    if let Ok(piece) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(piece)));
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(self.cut(error.into())))),
+                None => {
+                    self.finish();
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timeout = self.timeout;
+        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        ready!(patience.poll_unpin(cx));
+        Poll::Ready(())
+    }
+
+    /// The answer ends here, and must not look whole.
+    fn cut(&mut self, cause: Cause) -> Cause {
+        self.connection = None;
+        tracing::warn!(error = cause.as_ref() as &dyn Error, "an answer of the upstream broke off");
+        cause
+    }
+
+    /// A connection on which the request is not through yet cannot take another one.
+    fn finish(&mut self) {
+        let through = self.upload.state() == UploadState::Done;
+        if let Some(connection) = self.connection.take().filter(|_connection| through) {
+            self.pool.give_back(connection);
+        }
+    }
+}
+
+impl MessageBody for Download {
+    type Error = Box<dyn Error>;
+
+    fn size(&self) -> BodySize {
+        self.size
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        match self.read.take() {
+            Some(read) => Poll::Ready(Some(Ok(read))),
+            None => self.poll_piece(cx).map_err(|cause| -> Self::Error { cause }),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The head of the upstream's answer as the client gets it.
+
+use actix_web::body::BodySize;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse};
+use hyper::header::{self, HeaderMap};
+use hyper::http::response::Parts;
+
+use super::fault::Cause;
+use super::hops::Hops;
+use crate::http::error::BodyIsFinal;
+use crate::http::idempotency::AllHeaders;
+
+/// The answer without its body.
+///
+/// # Errors
+/// When it has no form that can be sent.
+pub(crate) fn build(head: &Parts) -> Result<HttpResponse<()>, Cause> {
+    let mut built = HttpResponse::with_body(head.status.as_u16().try_into()?, ());
+    // An error of the upstream's is not written anew in our form.
+    built.extensions_mut().insert(BodyIsFinal);
+    built.extensions_mut().insert(AllHeaders);
+    let hops = Hops::named_by(head.headers.get_all(header::CONNECTION).iter().map(header::HeaderValue::as_bytes));
+    for (name, value) in &head.headers {
+        let name = name.as_str();
+        if !hops.has(name) && !is_ours(name) {
+            let (name, value) = (HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_bytes(value.as_bytes())?);
+            built.headers_mut().append(name, value);
+        }
+    }
+    Ok(built)
+}
+
+/// What only we say to clients. The length is told by the body; that of a 304, which has none, stays.
+fn is_ours(name: &str) -> bool {
+    matches!(name, "ratelimit" | "idempotent-replayed" | "x-request-id")
+        || name.starts_with("ratelimit-")
+        || name.starts_with("x-ratelimit-")
+        || name.starts_with("x-klinky-")
+}
+
+/// How long a body is that is not there: an answer to HEAD says what GET would get, and other answers without a
+/// body say nothing. `None` if the answer has a body.
+pub(crate) fn bodiless(request: &HttpRequest, head: &Parts) -> Option<BodySize> {
+    if request.method() == "HEAD" {
+        return Some(announced_bytes(&head.headers).map_or(BodySize::None, BodySize::Sized));
+    }
+    matches!(head.status.as_u16(), 204 | 304).then_some(BodySize::None)
+}
+
+fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
