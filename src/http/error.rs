@@ -194,9 +194,7 @@ impl ApiError {
             Self::AdminLockedOut { secs } => headers::set_retry_after(headers, *secs),
             Self::MethodNotAllowed { allow } => set(headers, header::ALLOW, allow),
             // What is left of the request is not read, so the connection cannot be used again.
-            Self::BodyTooLarge { .. } | Self::Timeout { .. } | Self::Gateway(_) => {
-                set(headers, header::CONNECTION, "close");
-            }
+            Self::BodyTooLarge { .. } | Self::Timeout { .. } => set(headers, header::CONNECTION, "close"),
             Self::NotFound(_)
             | Self::Gone(_)
             | Self::Conflict(_)
@@ -204,6 +202,7 @@ impl ApiError {
             | Self::UriTooLong { .. }
             | Self::HeadersTooLarge { .. }
             | Self::BadRequest
+            | Self::Gateway(_)
             | Self::Store(_)
             | Self::Internal(_, _) => {}
         }

@@ -299,7 +299,8 @@ struct Binding {
 /// Binds a listener and begins to serve. The server runs once it is spawned.
 fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketAddr), ServeError> {
     let (address, workers, state) = (binding.address, binding.workers, state.clone());
-    let connections_max = connections_per_worker(binding.listener, workers);
+    let is_gateway = state.gateway.is_some() && binding.listener == Listener::Public;
+    let connections_max = connections_per_worker(binding.listener, workers, if is_gateway { 2 } else { 1 });
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
@@ -315,6 +316,8 @@ fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketA
         .client_request_timeout(HEAD_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .shutdown_timeout(SHUTDOWN_SECS)
+        // A client that closed its side has gone away, to a gateway: its request to the upstream is cancelled.
+        .h1_allow_half_closed(!is_gateway)
         .disable_signals()
         .bind(address)
         .map_err(|source| ServeError::Bind { address, source })?;
@@ -322,14 +325,15 @@ fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketA
     Ok((bound.run(), listening))
 }
 
-/// Connections that one worker of a listener may hold, so that all together fit the process's open files.
-fn connections_per_worker(listener: Listener, workers: usize) -> usize {
+/// Connections that one worker of a listener may hold, so that all together fit the process's open files. With a
+/// gateway, each may need a second file: a connection to the upstream.
+fn connections_per_worker(listener: Listener, workers: usize, files_each: usize) -> usize {
     match listener {
         Listener::Admin => ADMIN_CONNECTIONS_MAX,
         Listener::Public => {
             let files = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
             let free = usize::try_from(files.saturating_sub(FILES_RESERVED)).unwrap_or(usize::MAX);
-            free.checked_div(workers).unwrap_or(free).clamp(1, CONNECTIONS_PER_WORKER_MAX)
+            free.checked_div(workers.saturating_mul(files_each)).unwrap_or(free).clamp(1, CONNECTIONS_PER_WORKER_MAX)
         }
     }
 }

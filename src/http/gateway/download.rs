@@ -16,6 +16,9 @@ use super::fault::{Cause, Fault};
 use super::pool::{Connection, Pool};
 use super::upload::{Progress, UploadState};
 
+/// Pieces that are looked for at the start of an answer: a short one has one, and in chunks perhaps two.
+const LOOKS: usize = 3;
+
 /// A body of an answer. At its end the connection goes back to the pool; if it is dropped before, the connection is
 /// closed, and so the upstream learns that nobody listens.
 pub(crate) struct Download {
@@ -53,7 +56,7 @@ impl Download {
     /// # Errors
     /// When the body is longer. A body that breaks off is a fault inside of the `Ok`.
     pub(crate) async fn read_whole(mut self, bytes_max: usize) -> Result<Result<Bytes, Cause>, Self> {
-        let mut read = Vec::new();
+        let mut read = self.read.take().map(Vec::from).unwrap_or_default();
         loop {
             match std::future::poll_fn(|cx| self.poll_piece(cx)).await {
                 None => return Ok(Ok(Bytes::from(read))),
@@ -67,16 +70,58 @@ impl Download {
         }
     }
 
+    /// Takes what has come with the head already, so that a short answer leaves in one piece with its own: the body if
+    /// that is all of it. It does not wait; the connection's task is let run once between the looks.
+    ///
+    /// # Errors
+    /// When the body breaks off.
+    pub(crate) async fn read_at_hand(&mut self) -> Result<Option<Bytes>, Cause> {
+        for _look in 0..LOOKS {
+            let mut is_second = false;
+            let piece = std::future::poll_fn(|cx| match self.poll_at_hand(cx) {
+                Poll::Pending if is_second => Poll::Ready(None),
+                Poll::Pending => {
+                    is_second = true;
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Poll::Ready(piece) => Poll::Ready(Some(piece)),
+            });
+            match piece.await {
+                None => return Ok(None),
+                Some(None) => return Ok(Some(self.read.take().unwrap_or_default())),
+                Some(Some(piece)) => {
+                    let piece = piece?;
+                    self.read = Some(match self.read.take() {
+                        None => piece,
+                        Some(read) => [read, piece].concat().into(),
+                    });
+                }
+            }
+            if self.body.is_end_stream() {
+                self.finish();
+                return Ok(Some(self.read.take().unwrap_or_default()));
+            }
+        }
+        Ok(None)
+    }
+
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cause>>> {
+        match self.poll_at_hand(cx) {
+            Poll::Ready(piece) => {
+                self.patience = None;
+                Poll::Ready(piece)
+            }
+            Poll::Pending => self.poll_patience(cx).map(|()| {
+                let slow = Fault::Slow { ms: self.timeout.as_millis() };
+                Some(Err(self.cut(slow.into())))
+            }),
+        }
+    }
+
+    fn poll_at_hand(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cause>>> {
         loop {
-            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-                return self.poll_patience(cx).map(|()| {
-                    let slow = Fault::Slow { ms: self.timeout.as_millis() };
-                    Some(Err(self.cut(slow.into())))
-                });
-            };
-            self.patience = None;
-            match frame {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     // What is no data are trailers, which actix has no way to send on.
                     if let Ok(piece) = frame.into_data() {

@@ -105,10 +105,13 @@ async fn forward(
     let exchange = Exchange { state: &state, settings, pool: &pool, request: &request, known: known.as_ref() };
     let (answer, connection, upload) = exchange.run(payload.into_inner()).await?;
     let (head, body) = answer.into_parts();
-    let built = response_head::build(&head).map_err(Fault::Malformed)?;
-    let download = Download::new(body, connection, pool.clone(), upload, settings.timeout);
+    let built = response_head::build(&head, request.version()).map_err(Fault::Malformed)?;
+    let mut download = Download::new(body, connection, pool.clone(), upload, settings.timeout);
     if let Some(size) = response_head::bodiless(&request, &head) {
         return Ok(built.set_body(BoxBody::new(Bodiless(size))));
+    }
+    if let Some(body) = download.read_at_hand().await.map_err(Fault::Malformed)? {
+        return Ok(built.set_body(BoxBody::new(body)));
     }
     if !request_head::is_repeatable(&request) || !Answer::is_kept(head.status.as_u16()) {
         return Ok(built.set_body(BoxBody::new(download)));

@@ -86,6 +86,10 @@ pub(crate) fn build(
     let map = built.headers_mut();
     map.reserve(request.headers().len().saturating_add(8));
     map.insert(header::HOST, HeaderValue::try_from(authority)?);
+    if request.headers().get(actix_web::http::header::CONTENT_LENGTH).is_some_and(|bytes| bytes == "0") {
+        // Of a body that has one hyper writes the length; an empty one is none to it.
+        map.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+    }
     let is_trusted = client::is_by_proxy(request, &state.trusted_proxies);
     copy(request, map, is_trusted)?;
     set_forwarded(request, map)?;

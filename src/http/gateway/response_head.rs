@@ -2,6 +2,7 @@
 
 use actix_web::body::BodySize;
 use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, Version};
 use actix_web::{HttpRequest, HttpResponse};
 use hyper::header::{self, HeaderMap};
 use hyper::http::response::Parts;
@@ -11,12 +12,23 @@ use super::hops::Hops;
 use crate::http::error::BodyIsFinal;
 use crate::http::idempotency::AllHeaders;
 
+/// The status of an upgrade, which hyper hands on.
+const SWITCHING_PROTOCOLS: u16 = 101;
+
 /// The answer without its body.
 ///
 /// # Errors
 /// When it has no form that can be sent.
-pub(crate) fn build(head: &Parts) -> Result<HttpResponse<()>, Cause> {
+pub(crate) fn build(head: &Parts, client: Version) -> Result<HttpResponse<()>, Cause> {
+    if head.status == SWITCHING_PROTOCOLS {
+        return Err("the upstream switched to a protocol that nobody asked for".into());
+    }
     let mut built = HttpResponse::with_body(head.status.as_u16().try_into()?, ());
+    if client < Version::HTTP_11 {
+        // Chunks came with HTTP/1.1; before it, a body of unknown length ends with its connection.
+        built.head_mut().no_chunking(true);
+        built.head_mut().set_connection_type(ConnectionType::Close);
+    }
     // An error of the upstream's is not written anew in our form.
     built.extensions_mut().insert(BodyIsFinal);
     built.extensions_mut().insert(AllHeaders);

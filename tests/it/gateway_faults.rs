@@ -1,0 +1,277 @@
+//! An upstream that fails, and connections to it that do not last.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::harness::{Account, Exchange, Server};
+use crate::upstream::{Upstream, end, read, settings};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+const MALFORMED: &str = "The API behind this gateway gave no proper answer.";
+
+fn ask(server: &Server, account: &Account, call: &str) -> Exchange {
+    server.public.exchange(&call.replacen('\n', &format!("\nX-API-Key: {}\n", account.key), 1))
+}
+
+fn in_front_of(upstream: &Upstream, flags: &[&str]) -> (Server, Account) {
+    let server = upstream.guarded(flags);
+    let account = server.account("growth");
+    (server, account)
+}
+
+/// An address at which nobody listens.
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[test]
+fn an_upstream_that_is_not_there_is_a_502_and_counted() {
+    let gateway = settings(nobody(), &[]);
+    let server = Server::start_with(move |settings| settings.gateway = Some(gateway.clone()));
+    let account = server.account("growth");
+
+    let answer = ask(&server, &account, "GET /v1/x\n");
+    let posted = ask(&server, &account, "POST /v1/x\n\n\nbody");
+
+    assert_eq!((answer.status, answer.remaining(), posted.status), (502, 99, 502), "{answer}");
+    assert_eq!(answer.detail(), "The API behind this gateway cannot be reached. Please try again later.");
+    assert_eq!(server.used(&account.id), 2);
+}
+
+#[test]
+fn an_answer_that_is_none_is_a_502_and_counted() {
+    for raw in [
+        "",
+        "hello\r\n\r\n",
+        "HTTP/1.1 xyz OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX-Half: ",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+        "HTTP/2 200\r\n\r\n",
+    ] {
+        let upstream = Upstream::answering_once(raw);
+        let (server, account) = in_front_of(&upstream, &[]);
+
+        let answer = ask(&server, &account, "GET /v1/x\n");
+
+        assert_eq!(
+            (answer.status, answer.detail().as_str(), answer.remaining()),
+            (502, MALFORMED, 99),
+            "{raw}: {answer}"
+        );
+    }
+}
+
+#[test]
+fn an_endless_head_is_a_502() {
+    let head = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\n\r\n", "x".repeat(1024 * 1024));
+    let upstream = Upstream::answering_once(head);
+    let (server, account) = in_front_of(&upstream, &[]);
+
+    assert_eq!(ask(&server, &account, "GET /v1/x\n").detail(), MALFORMED);
+}
+
+#[test]
+fn an_upstream_that_says_nothing_is_a_504_and_counted() {
+    let upstream = Upstream::start(|mut stream, _number, asked| {
+        while let Some(request) = read(&mut stream) {
+            asked.send(request).unwrap_or_default();
+        }
+    });
+    let (server, account) = in_front_of(&upstream, &["--upstream-timeout-ms", "150"]);
+
+    let answer = ask(&server, &account, "GET /v1/x\n");
+    let posted = ask(&server, &account, "POST /v1/x\n\n\nbody");
+
+    assert_eq!((answer.status, answer.remaining(), posted.status), (504, 99, 504), "{answer}");
+    assert_eq!(answer.detail(), "The API behind this gateway did not answer within 150 milliseconds.");
+    assert_eq!(server.used(&account.id), 2);
+}
+
+#[test]
+fn an_answer_that_stands_still_is_cut() {
+    let upstream = Upstream::start(|mut stream, _number, _asked| {
+        read(&mut stream).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello").unwrap();
+        let _until_closed = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let (server, account) = in_front_of(&upstream, &["--upstream-timeout-ms", "150"]);
+    let mut stream = server.public.connect();
+
+    write!(stream, "GET /v1/x HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\n\r\n", account.key).unwrap();
+    let mut got = Vec::new();
+    let _cut = stream.read_to_end(&mut got);
+
+    assert!(!String::from_utf8(got).unwrap().contains("\r\n\r\nhello0"));
+    assert_eq!(server.used(&account.id), 1);
+}
+
+#[test]
+fn an_answer_that_comes_slowly_but_steadily_is_whole() {
+    let upstream = Upstream::start(|mut stream, _number, _asked| {
+        read(&mut stream).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n").unwrap();
+        for piece in ["a", "b", "c", "d", "e", "f"] {
+            crate::process::pass(Duration::from_millis(150));
+            stream.write_all(piece.as_bytes()).unwrap();
+        }
+        end(&stream);
+    });
+    let (server, account) = in_front_of(&upstream, &["--upstream-timeout-ms", "600"]);
+
+    assert_eq!(ask(&server, &account, "GET /v1/x\n").body, "abcdef");
+}
+
+#[test]
+fn a_client_that_sends_its_body_slowly_is_not_the_upstreams_fault() {
+    let upstream = Upstream::plain();
+    let (server, account) = in_front_of(&upstream, &["--upstream-timeout-ms", "600"]);
+    let head = format!("POST /v1/x HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\nContent-Length: 6\r\n\r\n", account.key);
+
+    let mut steady = server.public.connect();
+    steady.write_all(head.as_bytes()).unwrap();
+    for piece in ["a", "b", "c", "d", "e", "f"] {
+        crate::process::pass(Duration::from_millis(150));
+        steady.write_all(piece.as_bytes()).unwrap();
+    }
+    assert_eq!(Exchange::read("POST", &mut steady).status, 200);
+
+    let mut stuck = server.public.connect();
+    stuck.write_all(head.as_bytes()).unwrap();
+    assert_eq!(Exchange::read("POST", &mut stuck).status, 408);
+    assert_eq!(server.used(&account.id), 2);
+}
+
+#[test]
+fn a_connection_that_the_upstream_closed_in_between_is_not_the_clients_fault() {
+    let upstream = Upstream::answering_once(OK);
+    let (server, account) = in_front_of(&upstream, &[]);
+
+    for call in ["GET /v1/x\n", "POST /v1/x\n\n\nbody", "GET /v1/x\n", "POST /v1/x\n\n\nbody"] {
+        let answer = ask(&server, &account, call);
+        assert_eq!(answer.status, 200, "{answer}");
+        // The upstream has closed; whether the gateway knows by now is left to chance.
+    }
+    assert_eq!(server.used(&account.id), 4);
+    assert_eq!(upstream.connections(), 4);
+}
+
+/// An upstream that answers the first request of its first connection, and takes a second one without an answer.
+fn fickle() -> Upstream {
+    Upstream::start(|mut stream, number, asked| {
+        while let Some(request) = read(&mut stream) {
+            let is_again = request.header("x-again").is_some();
+            asked.send(request).unwrap();
+            if number == 0 && is_again {
+                return end(&stream);
+            }
+            stream.write_all(OK).unwrap();
+        }
+    })
+}
+
+/// Two requests on one connection, so that one worker serves both; the second one is marked.
+fn twice(server: &Server, account: &Account, call: &str) -> Exchange {
+    let mut stream = server.public.connect();
+    let head = format!("{call}\r\nHost: x\r\nX-API-Key: {}\r\n", account.key);
+    write!(stream, "{head}\r\n").unwrap();
+    assert_eq!(Exchange::read("GET", &mut stream).status, 200);
+    write!(stream, "{head}X-Again: 1\r\n\r\n").unwrap();
+    Exchange::read("GET", &mut stream)
+}
+
+#[test]
+fn a_request_that_may_be_repeated_is_sent_again_once_if_a_kept_connection_dies_under_it() {
+    let upstream = fickle();
+    let (server, account) = in_front_of(&upstream, &[]);
+
+    let answer = twice(&server, &account, "GET /v1/x HTTP/1.1");
+
+    assert_eq!((answer.status, answer.remaining()), (200, 98), "{answer}");
+    assert_eq!(upstream.connections(), 2);
+    let asked: Vec<_> = (0..3).map(|_| upstream.asked().header("x-again").is_some()).collect();
+    assert_eq!(asked, [false, true, true]);
+    upstream.assert_not_asked();
+}
+
+#[test]
+fn a_request_that_may_have_had_its_effect_is_not_sent_again() {
+    let upstream = fickle();
+    let (server, account) = in_front_of(&upstream, &[]);
+
+    let answer = twice(&server, &account, "POST /v1/x HTTP/1.1");
+
+    assert_eq!((answer.status, answer.detail().as_str(), answer.remaining()), (502, MALFORMED, 98), "{answer}");
+    assert_eq!(upstream.connections(), 1);
+    let asked: Vec<_> = (0..2).map(|_| upstream.asked().header("x-again").is_some()).collect();
+    assert_eq!(asked, [false, true]);
+    upstream.assert_not_asked();
+}
+
+/// An upstream that says on a channel when its connection was closed in the middle of what `answer` began.
+fn watched(answer: &'static [u8]) -> (Upstream, mpsc::Receiver<()>) {
+    let (closed, when_closed) = mpsc::channel();
+    let upstream = Upstream::start(move |mut stream, _number, asked| {
+        asked.send(read(&mut stream).unwrap()).unwrap();
+        stream.write_all(answer).unwrap();
+        let _until_closed = std::io::copy(&mut stream, &mut std::io::sink());
+        closed.send(()).unwrap_or_default();
+    });
+    (upstream, when_closed)
+}
+
+#[test]
+fn a_client_that_goes_away_cancels_its_request() {
+    for answer in [&b""[..], b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello"] {
+        let (upstream, closed) = watched(answer);
+        let (server, account) = in_front_of(&upstream, &[]);
+        let mut stream = server.public.connect();
+
+        write!(stream, "GET /v1/x HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\n\r\n", account.key).unwrap();
+        upstream.asked();
+        if !answer.is_empty() {
+            stream.read_exact(&mut [0; 12]).unwrap();
+        }
+        drop(stream);
+
+        closed.recv_timeout(Duration::from_secs(20)).expect("the upstream still works for nobody");
+        assert_eq!(server.used(&account.id), 1);
+    }
+}
+
+#[test]
+fn a_client_that_goes_away_in_the_middle_of_its_body_leaves_no_whole_request() {
+    let upstream = Upstream::plain();
+    let (server, account) = in_front_of(&upstream, &[]);
+
+    for framed in ["Content-Length: 10\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
+        let mut stream = server.public.connect();
+        write!(stream, "POST /v1/x HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\n{framed}", account.key).unwrap();
+        // Only once the upstream has the head is there something to break off.
+        crate::process::pass(Duration::from_millis(100));
+        drop(stream);
+
+        assert!(!upstream.asked().is_whole, "{framed}");
+    }
+}
+
+#[test]
+fn an_answer_before_the_end_of_the_request_reaches_the_client() {
+    let upstream = Upstream::start(|mut stream, _number, _asked| {
+        stream.read_exact(&mut [0; 16]).unwrap();
+        stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno!").unwrap();
+        end(&stream);
+    });
+    let (server, account) = in_front_of(&upstream, &[]);
+    let mut stream = server.public.connect();
+
+    let head = "POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n";
+    write!(stream, "{head}X-API-Key: {}\r\n\r\nbegin", account.key).unwrap();
+
+    let answer = Exchange::read("POST", &mut stream);
+    assert_eq!((answer.status, answer.body.as_str()), (413, "no!"), "{answer}");
+}

@@ -1,0 +1,173 @@
+//! Heads through the gateway: what stays on its side of it, what is added, what is refused.
+
+use crate::harness::{Account, Exchange, Server};
+use crate::upstream::{Asked, Upstream};
+
+/// A server in front of an upstream, and an account.
+fn start() -> (Upstream, Server, Account) {
+    let upstream = Upstream::plain();
+    let server = upstream.guarded(&[]);
+    let account = server.account("growth");
+    (upstream, server, account)
+}
+
+fn ask(server: &Server, account: &Account, headers: &str) -> Exchange {
+    server.public.exchange(&format!("GET /v1/x\nX-API-Key: {}\n{headers}", account.key))
+}
+
+fn passed(upstream: &Upstream, server: &Server, account: &Account, headers: &str) -> Asked {
+    let answer = ask(server, account, headers);
+    assert_eq!(answer.status, 200, "{answer}");
+    upstream.asked()
+}
+
+#[test]
+fn headers_of_the_clients_connection_stay_here() {
+    let (upstream, server, account) = start();
+
+    let asked = passed(
+        &upstream,
+        &server,
+        &account,
+        "Connection: X-Hop, keep-alive\nX-Hop: 1\nX-End: 2\nKeep-Alive: timeout=5\nProxy-Connection: x\nTE: trailers\n\
+         Upgrade: h2c\nHTTP2-Settings: x\nAuthorization: Bearer t\nCookie: a=1",
+    );
+
+    for name in ["x-hop", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings", "connection"] {
+        assert_eq!(asked.header(name), None, "{asked:?}");
+    }
+    assert_eq!(asked.header("x-end"), Some("2"));
+    assert_eq!(asked.header("authorization"), Some("Bearer t"));
+    assert_eq!(asked.header("cookie"), Some("a=1"));
+}
+
+#[test]
+fn a_connection_header_cannot_take_away_what_we_say() {
+    let (upstream, server, account) = start();
+
+    let asked = passed(&upstream, &server, &account, "Connection: X-Klinky-Account, X-Forwarded-For, Host, Via");
+
+    assert_eq!(asked.header("x-klinky-account"), Some(account.id.as_str()));
+    assert_eq!(asked.header("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(asked.header("via"), Some("1.1 klinky"));
+    assert!(asked.header("host").is_some());
+}
+
+#[test]
+fn headers_of_the_upstreams_connection_stay_there() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
+         Upgrade: h2c\r\nTrailer: x\r\nProxy-Connection: x\r\n\r\nok",
+    );
+    let server = upstream.guarded(&[]);
+    let account = server.account("growth");
+
+    let answer = ask(&server, &account, "");
+
+    for name in ["x-hop", "keep-alive", "upgrade", "trailer", "proxy-connection"] {
+        assert_eq!(answer.header(name), None, "{answer}");
+    }
+    assert_eq!(answer.body, "ok");
+}
+
+#[test]
+fn a_client_cannot_say_who_it_is() {
+    let (upstream, server, account) = start();
+
+    let asked = passed(
+        &upstream,
+        &server,
+        &account,
+        "X-Klinky-Account: root\nX_Klinky_Account: root\nx-klinky_plan: scale\nX-Klinky-Other: x\nX_API_Key: x\n\
+         X-Original-URL: /admin\nX-Rewrite-URL: /admin\nX_Custom: kept",
+    );
+
+    let about_us: Vec<_> =
+        asked.headers.iter().filter(|(name, _value)| name.replace('_', "-").starts_with("x-klinky")).collect();
+    assert_eq!(about_us.len(), 3, "{asked:?}");
+    assert_eq!(asked.header("x-klinky-account"), Some(account.id.as_str()));
+    for name in ["x_api_key", "x-original-url", "x-rewrite-url"] {
+        assert_eq!(asked.header(name), None, "{asked:?}");
+    }
+    assert_eq!(asked.header("x_custom"), Some("kept"));
+}
+
+#[test]
+fn what_a_stranger_says_of_forwarding_is_replaced() {
+    let (upstream, server, account) = start();
+
+    let asked = passed(
+        &upstream,
+        &server,
+        &account,
+        "X-Forwarded-For: 9.9.9.9\nX_Forwarded_For: 9.9.9.9\nX-Forwarded-Proto: https\nX-Forwarded-Host: evil\n\
+         X-Forwarded-Prefix: /x\nForwarded: for=9.9.9.9\nX-Real-IP: 9.9.9.9\nVia: 1.0 other",
+    );
+
+    assert_eq!(asked.header("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(asked.header("x-forwarded-proto"), Some("http"));
+    assert_eq!(asked.header("x-forwarded-host"), Some(server.public.0.to_string().as_str()));
+    assert_eq!(asked.values("via"), ["1.0 other", "1.1 klinky"]);
+    for name in ["x_forwarded_for", "x-forwarded-prefix", "forwarded", "x-real-ip"] {
+        assert_eq!(asked.header(name), None, "{asked:?}");
+    }
+}
+
+#[test]
+fn what_a_trusted_proxy_says_of_forwarding_is_added_to() {
+    let upstream = Upstream::plain();
+    let gateway = upstream.settings(&[]);
+    let server = Server::start_with(move |settings| {
+        settings.gateway = Some(gateway.clone());
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    });
+    let account = server.account("growth");
+
+    let asked = passed(
+        &upstream,
+        &server,
+        &account,
+        "X-Forwarded-For: 9.9.9.9\nX-Forwarded-For: 10.0.0.1\nX-Forwarded-Proto: https\nX-Forwarded-Host: api.example\n\
+         Forwarded: for=9.9.9.9",
+    );
+
+    assert_eq!(asked.header("x-forwarded-for"), Some("9.9.9.9, 10.0.0.1, 127.0.0.1"));
+    assert_eq!(asked.header("x-forwarded-proto"), Some("https"));
+    assert_eq!(asked.header("x-forwarded-host"), Some("api.example"));
+    assert_eq!(asked.header("forwarded"), Some("for=9.9.9.9"));
+}
+
+#[test]
+fn what_cannot_be_passed_on_is_refused_and_not_counted() {
+    let (upstream, server, account) = start();
+
+    for (headers, status, word) in [
+        ("Connection: Upgrade\nUpgrade: websocket", 501, "Upgrades"),
+        ("Connection: Upgrade\nUpgrade: h2c, foo/2", 501, "Upgrades"),
+        ("Trailer: X-Sum", 501, "Trailers"),
+        ("Expect: the-impossible", 417, "100-continue"),
+        ("X-HTTP-Method-Override: DELETE", 400, "x-http-method-override"),
+        ("X_HTTP_Method_Override: DELETE", 400, "x_http_method_override"),
+        ("X-HTTP-Method: DELETE", 400, "x-http-method"),
+    ] {
+        let answer = ask(&server, &account, headers);
+        assert_eq!(answer.status, status, "{answer}");
+        assert!(answer.detail().contains(word), "{answer}");
+    }
+    for method in ["TRACE", "CONNECT"] {
+        let answer = server.public.exchange(&format!("{method} /v1/x\nX-API-Key: {}", account.key));
+        assert!([400, 501].contains(&answer.status), "{answer}");
+    }
+    upstream.assert_not_asked();
+    assert_eq!(server.used(&account.id), 0);
+}
+
+#[test]
+fn a_head_over_its_bounds_is_refused() {
+    let (upstream, server, account) = start();
+
+    assert_eq!(ask(&server, &account, &format!("X-Long: {}", "x".repeat(17 * 1024))).status, 431);
+    let long = format!("GET /v1/{}\nX-API-Key: {}", "x".repeat(9 * 1024), account.key);
+    assert_eq!(server.public.exchange(&long).status, 414);
+    upstream.assert_not_asked();
+}

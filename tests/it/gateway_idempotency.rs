@@ -1,0 +1,122 @@
+//! `Idempotency-Key` through the gateway: the upstream works once.
+
+use std::io::Write;
+
+use crate::harness::{Account, Exchange, Server};
+use crate::upstream::{Upstream, end, read};
+
+fn post(server: &Server, account: &Account, body: &str) -> Exchange {
+    server.public.exchange(&format!("POST /v1/x\nX-API-Key: {}\nIdempotency-Key: k1\n\n{body}", account.key))
+}
+
+#[test]
+fn a_repeated_post_gets_the_upstreams_answer_again_with_all_that_belongs_to_it() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip\r\nSet-Cookie: a=1\r\n\
+         Set-Cookie: b=2\r\nX-Own: kept\r\nX-RateLimit-Limit: 7\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+    );
+    let server = upstream.guarded(&[]);
+    let account = server.account("growth");
+
+    let first = post(&server, &account, "{}");
+    let again = post(&server, &account, "{}");
+    let other = post(&server, &account, "{\"a\": 1}");
+
+    assert_eq!(upstream.asked().body, b"{}");
+    upstream.assert_not_asked();
+    assert_eq!((again.header("idempotent-replayed"), again.remaining()), (Some("true"), 98), "{again}");
+    for answer in [&first, &again] {
+        assert_eq!((answer.status, answer.body.as_str()), (201, "abcde"), "{answer}");
+        assert_eq!((answer.header("content-encoding"), answer.header("x-own")), (Some("gzip"), Some("kept")));
+        assert_eq!(answer.headers.iter().filter(|(name, _value)| name == "set-cookie").count(), 2, "{answer}");
+        assert_eq!(answer.header("x-ratelimit-limit"), Some("100"));
+    }
+    assert_eq!((other.status, server.used(&account.id)), (422, 3));
+}
+
+#[test]
+fn an_error_of_the_upstream_is_given_again_as_it_was() {
+    let upstream = Upstream::answering("HTTP/1.1 409 Conflict\r\nContent-Length: 5\r\n\r\n<no/>");
+    let server = upstream.guarded(&[]);
+    let account = server.account("growth");
+
+    assert_eq!(post(&server, &account, "{}").body, "<no/>");
+    let again = post(&server, &account, "{}");
+
+    assert_eq!((again.status, again.body.as_str()), (409, "<no/>"), "{again}");
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn a_failure_of_the_upstream_is_tried_again() {
+    let upstream = Upstream::start(|mut stream, number, asked| {
+        while let Some(request) = read(&mut stream) {
+            asked.send(request).unwrap();
+            match number {
+                0 => stream.write_all(b"HTTP/1.1 500 Oops\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").unwrap(),
+                // Breaks off: nobody knows what it would have been.
+                1 => stream.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\nhalf").unwrap(),
+                _ => stream.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nwhole").unwrap(),
+            }
+            if number < 2 {
+                return end(&stream);
+            }
+        }
+    });
+    let server = upstream.guarded(&[]);
+    let account = server.account("growth");
+
+    let statuses: Vec<_> = (0..4).map(|_| post(&server, &account, "{}").status).collect();
+
+    assert_eq!(statuses, [500, 502, 201, 201]);
+    assert_eq!(upstream.connections(), 3);
+}
+
+#[test]
+fn an_answer_over_the_bound_passes_by_whole_and_is_not_kept() {
+    let long = 3 * 1024 * 1024;
+    let upstream = Upstream::start(move |mut stream, _number, asked| {
+        while let Some(request) = read(&mut stream) {
+            asked.send(request).unwrap();
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {long}\r\n\r\n{}", "x".repeat(long)).unwrap();
+        }
+    });
+    let server = upstream.guarded(&[]);
+    let account = server.account("growth");
+
+    for _ in 0..2 {
+        let answer = post(&server, &account, "{}");
+        assert_eq!((answer.body.len(), answer.header("idempotent-replayed")), (long, None));
+        upstream.asked();
+    }
+}
+
+#[test]
+fn a_body_over_the_bound_is_refused_with_a_key_only() {
+    let upstream = Upstream::plain();
+    let server = upstream.guarded(&[]);
+    let account = server.account("growth");
+    let body = "x".repeat(1024 * 1024 + 1);
+
+    assert_eq!(post(&server, &account, &body).status, 413);
+    upstream.assert_not_asked();
+    let without = server.public.exchange(&format!("POST /v1/x\nX-API-Key: {}\n\n{body}", account.key));
+    assert_eq!(without.status, 200);
+}
+
+#[test]
+fn racing_posts_reach_the_upstream_once() {
+    let upstream = Upstream::plain();
+    let server = upstream.guarded(&[]);
+    let account = server.account("growth");
+
+    let statuses: Vec<u16> = std::thread::scope(|threads| {
+        let racing: Vec<_> = (0..20).map(|_| threads.spawn(|| post(&server, &account, "{}").status)).collect();
+        racing.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+
+    assert!(statuses.iter().all(|status| [200, 409].contains(status)), "{statuses:?}");
+    upstream.asked();
+    upstream.assert_not_asked();
+    assert_eq!(server.used(&account.id), 20);
+}
