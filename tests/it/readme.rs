@@ -1,11 +1,11 @@
 //! The README's console blocks, run word by word against the real binary.
 //!
-//! A `console` block is part of the tour: the demo's exports are set. A `console data` block runs in a
+//! A `console` block is part of the tour: the demo's exports are set. So they are in a `console gateway` block, before an upstream. A `console data` block runs in a
 //! directory with a server on `data/db` and `klinky` on the path. Lines that begin with `$ ` are run; what follows is
 //! what they print, but for what differs from run to run. `KLINKY_README=write` writes what they print now.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -15,6 +15,7 @@ use klinky::domain::window::Window;
 use regex::Regex;
 
 use crate::harness::redact;
+use crate::upstream::{self, Upstream};
 
 const MARK: &str = "@@@ output of command";
 
@@ -138,14 +139,38 @@ fn the_tour_prints_what_it_says() {
     check("```console", |steps| {
         let dir = tempfile::tempdir().unwrap();
         let mut server = serve(dir.path(), &["--demo"]);
-        let banner = BufReader::new(server.0.stdout.take().unwrap());
-        let exports: Vec<String> = banner
-            .lines()
-            .map(Result::unwrap)
-            .skip_while(|line| !line.starts_with("  export"))
-            .take_while(|line| line.starts_with("  export"))
-            .collect();
-        run(dir.path(), &exports.join("\n"), steps)
+        let exports = exports(&mut server);
+        run(dir.path(), &exports, steps)
+    });
+}
+
+/// The variables that the demo prints.
+fn exports(demo: &mut Process) -> String {
+    let banner = BufReader::new(demo.0.stdout.take().unwrap());
+    let lines = banner.lines().map(Result::unwrap);
+    let exports = lines.skip_while(|line| !line.starts_with("  export"));
+    exports.take_while(|line| line.starts_with("  export")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_gateway_works_as_it_says() {
+    let upstream = Upstream::start(|mut stream, _number, _asked| {
+        while let Some(asked) = upstream::read(&mut stream) {
+            let account = asked.header("x-klinky-account").unwrap_or("-");
+            let plan = asked.header("x-klinky-plan").unwrap_or("-");
+            let line = asked.line.trim_end_matches(" HTTP/1.1");
+            let body = serde_json::json!({"request": line, "account": account, "plan": plan}).to_string();
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        }
+    });
+    check("```console gateway", |steps| {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("http://{}", upstream.address);
+        let gateway = ["--upstream", &url, "--upstream-prefix", "/v1", "--public-path", "/v1/docs/**"];
+        let flags = [&["--demo", "--cost", "POST /v1/reports=10"][..], &gateway].concat();
+        let mut server = serve(dir.path(), &flags);
+        let exports = exports(&mut server);
+        run(dir.path(), &exports, steps)
     });
 }
 

@@ -14,10 +14,11 @@ use tokio::time::Sleep;
 
 use super::fault::{Cause, Fault};
 use super::pool::{Connection, Pool};
+use super::turn::once_more;
 use super::upload::{Progress, UploadState};
 
-/// Pieces that are looked for at the start of an answer: a short one has one, and in chunks perhaps two.
-const LOOKS: usize = 3;
+/// Bytes from which on an answer is sent in pieces: its own system calls are little beside them.
+const AT_HAND_BYTES_MAX: usize = 16 * 1024;
 
 /// A body of an answer. At its end the connection goes back to the pool; if it is dropped before, the connection is
 /// closed, and so the upstream learns that nobody listens.
@@ -71,23 +72,13 @@ impl Download {
     }
 
     /// Takes what has come with the head already, so that a short answer leaves in one piece with its own: the body if
-    /// that is all of it. It does not wait; the connection's task is let run once between the looks.
+    /// that is all of it. It does not wait for more to come.
     ///
     /// # Errors
     /// When the body breaks off.
     pub(crate) async fn read_at_hand(&mut self) -> Result<Option<Bytes>, Cause> {
-        for _look in 0..LOOKS {
-            let mut is_second = false;
-            let piece = std::future::poll_fn(|cx| match self.poll_at_hand(cx) {
-                Poll::Pending if is_second => Poll::Ready(None),
-                Poll::Pending => {
-                    is_second = true;
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-                Poll::Ready(piece) => Poll::Ready(Some(piece)),
-            });
-            match piece.await {
+        while self.read.as_ref().is_none_or(|read| read.len() < AT_HAND_BYTES_MAX) {
+            match once_more(|cx| self.poll_at_hand(cx)).await {
                 None => return Ok(None),
                 Some(None) => return Ok(Some(self.read.take().unwrap_or_default())),
                 Some(Some(piece)) => {

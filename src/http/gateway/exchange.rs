@@ -34,7 +34,7 @@ type Answered = (Response<Incoming>, Connection, Rc<Progress>);
 /// Why an attempt failed.
 enum Failed {
     /// Nothing was sent.
-    Unsent(Request<Upload>),
+    Unsent(Box<Request<Upload>>),
     /// The connection ended without an answer.
     Closed(hyper::Error),
     /// There is no use in another attempt.
@@ -57,7 +57,7 @@ impl Exchange<'_> {
         while let Some(connection) = self.pool.take().await {
             match self.attempt(connection, request).await {
                 Ok(answered) => return Ok(answered),
-                Err(Failed::Unsent(unsent)) => request = unsent,
+                Err(Failed::Unsent(unsent)) => request = *unsent,
                 Err(Failed::Closed(_cause)) if may_repeat => {
                     request = self.build(Upload::empty())?;
                     break;
@@ -96,7 +96,7 @@ impl Exchange<'_> {
 
 fn failed(mut error: TrySendError<Request<Upload>>, upload: UploadState) -> Failed {
     if let Some(unsent) = error.take_message() {
-        return Failed::Unsent(unsent);
+        return Failed::Unsent(Box::new(unsent));
     }
     let error = error.into_error();
     if upload == UploadState::Broken {

@@ -16,6 +16,7 @@ mod hops;
 mod pool;
 mod request_head;
 mod response_head;
+mod turn;
 mod upload;
 mod verdict;
 

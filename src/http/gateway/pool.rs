@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::fault::Fault;
+use super::turn::once_more;
 use super::upload::Upload;
 use crate::clock::Stopwatch;
 use crate::config::GatewaySettings;
@@ -43,7 +44,8 @@ pub(crate) struct Connection {
 }
 
 impl Pool {
-    /// The connection that was used last, for its upstream is the least likely to be closing it.
+    /// The connection that was used last, for its upstream is the least likely to be closing it. One that is not ready
+    /// by now is closed: its upstream may have answered without reading the request, and never will.
     pub(crate) async fn take(&self) -> Option<Connection> {
         loop {
             let idle = self.0.borrow_mut().pop()?;
@@ -53,7 +55,7 @@ impl Pool {
                 return None;
             }
             let mut connection = idle.connection;
-            if connection.sender.ready().await.is_ok() {
+            if once_more(|cx| connection.sender.poll_ready(cx)).await.is_some_and(|ready| ready.is_ok()) {
                 return Some(connection);
             }
         }
