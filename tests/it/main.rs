@@ -18,6 +18,7 @@ mod check;
 mod check_original;
 mod cli;
 mod cli_dump;
+mod cli_help;
 mod cli_serve;
 mod cors;
 mod crash;
