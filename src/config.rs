@@ -6,6 +6,7 @@
 #![expect(clippy::doc_markdown, reason = "the docs of flags are their help texts, where backticks are noise")]
 #![allow(rustdoc::bare_urls, clippy::allow_attributes, reason = "likewise; only rustdoc would see an expectation met")]
 
+mod backups;
 mod gateway;
 mod links;
 mod parse;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+pub use self::backups::{BackupArgs, BackupSettings};
 pub use self::gateway::{CostRule, GatewayArgs, GatewaySettings, Upstream};
 pub use self::links::{LinkArgs, LinkSettings};
 use self::parse::{
@@ -107,6 +109,9 @@ pub struct ServeArgs {
     /// Another API in place of them.
     #[command(flatten)]
     pub gateway: GatewayArgs,
+    /// Backups.
+    #[command(flatten)]
+    pub backups: BackupArgs,
     /// How log lines look: text, for people, or json, one object a line
     #[arg(long, env = "KLINKY_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: String,
@@ -265,6 +270,8 @@ pub struct ServeSettings {
     pub links: LinkSettings,
     /// The API that is guarded in place of the links, if one is.
     pub gateway: Option<GatewaySettings>,
+    /// Backups, if they are wanted.
+    pub backups: Option<BackupSettings>,
     /// From the environment.
     pub admin_token: Option<Secret>,
     /// From the environment.
@@ -296,6 +303,7 @@ impl ServeArgs {
         faults.keep("--log-format", self.log_format());
         faults.check_log(&self.log);
         let (links, gateway) = (self.links.check(&mut faults), self.gateway.check(&mut faults));
+        let backups = self.backups.check(&self.data_dir, &mut faults);
         let (Some(listen), Some(admin_listen), Some(links), Some(gateway)) = (listen, admin_listen, links, gateway)
         else {
             return Err(faults.0);
@@ -314,6 +322,7 @@ impl ServeArgs {
                     issuer,
                     links,
                     gateway,
+                    backups,
                     admin_token: self.admin_token.clone(),
                     jwt_secret: self.jwt_secret.clone(),
                 })

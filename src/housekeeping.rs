@@ -3,11 +3,9 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::background::{Background, Stop};
 use crate::clock::Clock;
 use crate::domain::id::LinkId;
 use crate::domain::time::Day;
@@ -22,27 +20,7 @@ const LINKS_PER_ROUND: usize = 1000;
 const PURGE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The running thread; it ends when this is stopped or dropped.
-pub struct Housekeeping {
-    stop: Arc<Stop>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Stop {
-    asked: Mutex<bool>,
-    wake: Condvar,
-}
-
-impl Stop {
-    /// Sleeps; answers whether to stop.
-    fn sleep(&self, pause: Duration) -> bool {
-        let mut asked = self.asked.lock();
-        if !*asked {
-            self.wake.wait_for(&mut asked, pause);
-        }
-        *asked
-    }
-}
+pub struct Housekeeping(Background);
 
 impl Housekeeping {
     /// Starts the thread.
@@ -50,36 +28,21 @@ impl Housekeeping {
     /// # Errors
     /// When the system has no thread to give.
     pub fn start(store: Arc<Store>, clock: Arc<dyn Clock>, click_retention_days: u32) -> std::io::Result<Self> {
-        let stop = Arc::new(Stop::default());
-        let asked = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("housekeeping".to_owned()).spawn(move || {
+        let thread = Background::start("housekeeping", move |stop| {
             let mut links = LinkWalk { click_retention_days, after: None };
-            while !asked.sleep(ROUND) {
-                let done =
-                    round(&store, clock.as_ref(), &asked).and_then(|()| links.walk(&store, clock.as_ref(), &asked));
+            while !stop.sleep(ROUND) {
+                let done = round(&store, clock.as_ref(), stop).and_then(|()| links.walk(&store, clock.as_ref(), stop));
                 if let Err(error) = done {
                     tracing::error!(error = &error as &dyn Error, "housekeeping failed; it is tried again");
                 }
             }
         })?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self(thread))
     }
 
     /// Ends the thread and waits for its end.
     pub fn stop(&mut self) {
-        *self.stop.asked.lock() = true;
-        self.stop.wake.notify_all();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the housekeeping thread panicked");
-        }
-    }
-}
-
-impl Drop for Housekeeping {
-    fn drop(&mut self) {
-        self.stop();
+        self.0.stop();
     }
 }
 

@@ -8,7 +8,7 @@
 //! - [`domain`]: pure values and rules; [`domain::decision::decide`] is the rule of the limit.
 //!
 //! Around it: [`idempotency`] has a request run once however often it is sent;
-//! [`accounts`], [`keys`], [`tokens`], [`dump`] are what operators and account holders do;
+//! [`accounts`], [`keys`], [`tokens`], [`dump`], [`backups`] are what operators and account holders do;
 //! [`config`], [`secrets`], [`clock`], [`ids`], [`plans`], [`housekeeping`] are what a server needs.
 //!
 //! Invariants:
@@ -19,6 +19,8 @@
 //! - Imports point down only: `http` → use-cases → `store` → `domain`.
 
 pub mod accounts;
+mod background;
+pub mod backups;
 pub mod clock;
 pub mod config;
 pub mod demo;

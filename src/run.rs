@@ -64,6 +64,8 @@ fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let throw_away = args.demo.then(tempfile::tempdir).transpose()?;
     if let Some(dir) = &throw_away {
         settings.data_dir = dir.path().join("db");
+        // Nobody wants it back, and the backups of real data must not give way to it.
+        settings.backups = None;
     }
     actix_web::rt::System::new().block_on(serve_until_signal(&settings, args.demo))?;
     Ok(())

@@ -1,5 +1,6 @@
 //! Metrics for Prometheus. No labels per account: their number would grow with the accounts.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use actix_web::http::StatusCode;
@@ -13,6 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::Listener;
 use super::error::ApiError;
+use crate::backups::BackupTotals;
 use crate::gate::{Known, Stop};
 use crate::store::StoreStats;
 
@@ -24,6 +26,14 @@ pub(crate) struct Metrics {
     records: Family<KindLabels, Gauge<u64, AtomicU64>>,
     disk_bytes: Gauge<u64, AtomicU64>,
     commits: Family<ResultLabels, Gauge<u64, AtomicU64>>,
+    backups: Option<Backups>,
+}
+
+/// Shown only by a server that makes backups: an age of one that was never wanted would alarm.
+struct Backups {
+    totals: Arc<BackupTotals>,
+    newest_secs: Gauge<u64, AtomicU64>,
+    failures: Gauge<u64, AtomicU64>,
 }
 
 /// What a decision is called in metrics and logs; in the extensions of a request that was decided on.
@@ -58,7 +68,8 @@ impl EncodeLabelValue for Listener {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// `backups`: what became of them, if there are any.
+    pub(crate) fn new(backups: Option<Arc<BackupTotals>>) -> Self {
         let mut registry = Registry::with_prefix("klinky");
         let (decisions, responses) = (Family::default(), Family::default());
         let (records, disk_bytes, commits) = (Family::default(), Gauge::default(), Family::default());
@@ -68,7 +79,8 @@ impl Metrics {
         registry.register("records", "Records in the store", records.clone());
         registry.register("store_disk_bytes", "Size of the database's files", disk_bytes.clone());
         registry.register("store_commits", "Commits to disk since the start", commits.clone());
-        Self { registry, decisions, responses, records, disk_bytes, commits }
+        let backups = backups.map(|totals| Backups::register(totals, &mut registry));
+        Self { registry, decisions, responses, records, disk_bytes, commits, backups }
     }
 
     /// Counts a decision and answers what it is called.
@@ -105,8 +117,24 @@ impl Metrics {
             .get_or_create(&ResultLabels { result: "ok" })
             .set(store.commits.saturating_sub(store.commit_failures));
         self.commits.get_or_create(&ResultLabels { result: "failed" }).set(store.commit_failures);
+        self.backups.iter().for_each(Backups::set);
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+impl Backups {
+    fn register(totals: Arc<BackupTotals>, registry: &mut Registry) -> Self {
+        let (newest_secs, failures) = (Gauge::default(), Gauge::default());
+        let help = "When the newest backup was made, in Unix seconds; 0 if there is none";
+        registry.register("backup_newest_timestamp_seconds", help, newest_secs.clone());
+        registry.register("backup_failures", "Backups that failed since the start", failures.clone());
+        Self { totals, newest_secs, failures }
+    }
+
+    fn set(&self) {
+        self.newest_secs.set(self.totals.newest_secs());
+        self.failures.set(self.totals.failures());
     }
 }

@@ -52,6 +52,7 @@ use self::error::ApiError;
 use self::metrics::Metrics;
 pub(crate) use self::state::{Listener, State};
 use self::visitor::CookieKey;
+use crate::backups::{BackupError, Backups};
 use crate::clock::Clock;
 use crate::config::ServeSettings;
 use crate::gate::Gate;
@@ -93,6 +94,9 @@ pub enum ServeError {
     /// The data directory is refused.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The directory of backups is refused.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// A secret cannot be read or made.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -129,6 +133,7 @@ pub struct Running {
     handles: [ServerHandle; 2],
     tasks: [actix_web::rt::task::JoinHandle<io::Result<()>>; 2],
     housekeeping: Housekeeping,
+    backups: Option<Backups>,
     recorder: Arc<Recorder>,
 }
 
@@ -162,6 +167,8 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
     let retention_days = settings.links.click_retention_days;
     let housekeeping = Housekeeping::start(Arc::clone(&store), Arc::clone(&clock), retention_days);
     let housekeeping = housekeeping.map_err(ServeError::System)?;
+    let start_backups = |settings| Backups::start(Arc::clone(&store), Arc::clone(&clock), settings);
+    let backups = settings.backups.clone().map(start_backups).transpose()?;
     let recorder = Arc::new(Recorder::start(Arc::clone(&store)).map_err(ServeError::System)?);
     let state = web::Data::new(State {
         gate: Gate::new(Arc::clone(&store), settings.key_format.clone()),
@@ -173,7 +180,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         admin_token: admin_token.clone(),
         lockouts: Lockouts::default(),
         dumps: Arc::new(Semaphore::new(DUMPS_MAX)),
-        metrics: Metrics::new(),
+        metrics: Metrics::new(backups.as_ref().map(Backups::totals)),
         trusted_proxies: settings.trusted_proxies.clone(),
         recorder: Arc::clone(&recorder),
         links: settings.links.clone(),
@@ -210,6 +217,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         handles: [public_server.handle(), admin_server.handle()],
         tasks: [actix_web::rt::spawn(public_server), actix_web::rt::spawn(admin_server)],
         housekeeping,
+        backups,
         recorder,
     })
 }
@@ -254,6 +262,7 @@ impl Running {
         futures_util::future::join(public.stop(true), admin.stop(true)).await;
         let store = self.store;
         let store = off_runtime(move || {
+            self.backups.iter_mut().for_each(Backups::stop);
             self.housekeeping.stop();
             self.recorder.stop();
             let removed = secrets::remove_admin_address(store.dir());

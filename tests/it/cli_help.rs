@@ -163,6 +163,25 @@ fn help_teaches_the_flags_of_serve() {
               [env: KLINKY_UPSTREAM_TIMEOUT_MS=]
               [default: 60000]
 
+          --backup-dir <DIR>
+              Back everything up into this directory, but for counters; made if absent
+              
+              Each backup is a dump, klinky-2026-11-24T10-00-00Z.jsonl, that `klinky restore` reads.
+              
+              [env: KLINKY_BACKUP_DIR=]
+
+          --backup-every <TIME>
+              How often, 10s to 30days; at the start, too, if the newest backup is older than that
+              
+              [env: KLINKY_BACKUP_EVERY=]
+              [default: 1h]
+
+          --backup-keep <N>
+              How many backups are kept, 1 to 10000; older ones are removed
+              
+              [env: KLINKY_BACKUP_KEEP=]
+              [default: 24]
+
           --log-format <FORMAT>
               How log lines look: text, for people, or json, one object a line
               

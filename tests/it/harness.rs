@@ -50,6 +50,7 @@ pub(crate) fn settings(dir: &Path) -> ServeSettings {
             click_retention_days: 90,
         },
         gateway: None,
+        backups: None,
         admin_token: Some(Secret::new(ADMIN_TOKEN)),
         jwt_secret: Some(Secret::new(JWT_SECRET)),
     }

@@ -13,6 +13,7 @@ mod admin_plans;
 mod admin_sessions;
 mod admin_trail;
 mod ask;
+mod backups;
 mod bodies;
 mod check;
 mod check_original;

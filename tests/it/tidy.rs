@@ -21,6 +21,8 @@ const LAYERS: [&[&str]; 4] = [
         "demo",
         "plans",
         "housekeeping",
+        "background",
+        "backups",
         "remote",
         "table",
     ],
