@@ -10,6 +10,7 @@ mod backups;
 mod gateway;
 mod links;
 mod parse;
+mod verify;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use self::parse::{
     Faults, cores, parse_address, parse_bounded, parse_choice, parse_network, parse_origin, parse_ttl, parse_workers,
     read_issuer,
 };
+pub use self::verify::VerifyArgs;
 use crate::domain::id::AccountId;
 use crate::domain::key::KeyFormat;
 use crate::secrets::{ADMIN_TOKEN_BYTES_MIN, JWT_SECRET_BYTES_MIN, Secret};
@@ -61,6 +63,11 @@ pub enum Command {
     Dump(DumpArgs),
     /// Fill an empty data directory from a dump
     Restore(RestoreArgs),
+    /// Say what is wrong in a data directory that no server has open, which stays as it is
+    ///
+    /// Works on a copy in the system's place for temporary files (TMPDIR), which must have room for it.
+    /// A line for each fault; exit code 1 if there is any.
+    Verify(VerifyArgs),
     /// Print a session token (JWT) for an account
     Token(TokenArgs),
 }

@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
-    Cli, Command, DumpFormat, DumpSettings, LogFormat, RestoreArgs, ServeArgs, ServeSettings, TokenSettings,
+    Cli, Command, DumpFormat, DumpSettings, LogFormat, RestoreArgs, ServeArgs, ServeSettings, TokenSettings, VerifyArgs,
 };
 use crate::demo::Place;
 use crate::domain::key::KeyFormat;
@@ -23,7 +23,7 @@ use crate::domain::time::Timestamp;
 use crate::dump::{self, DumpFilter};
 use crate::http::Running;
 use crate::plans::first_plans;
-use crate::store::{Author, OpenError, Store, StoreOptions};
+use crate::store::{Author, OpenError, Store, StoreOptions, Verified};
 use crate::table::Table;
 use crate::tokens::Signer;
 use crate::{demo, http, remote, secrets};
@@ -52,6 +52,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => serve(&args),
         Command::Dump(args) => dump(args.check().map_err(Failure::Usage)?),
         Command::Restore(args) => restore(&args),
+        Command::Verify(args) => verify(&args),
         Command::Token(args) => token(args.check().map_err(Failure::Usage)?),
     }
 }
@@ -202,6 +203,20 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         rows.links
     )?;
     Ok(())
+}
+
+fn verify(args: &VerifyArgs) -> Result<(), Failure> {
+    let Verified { faults, rows } = Store::verify(&args.data_dir)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    faults.iter().try_for_each(|fault| writeln!(out, "{fault}"))?;
+    let counted: Vec<String> = rows.iter().map(|(tree, rows)| format!("{rows} {tree}")).collect();
+    writeln!(out, "{} faults in {}", faults.len(), counted.join(", "))?;
+    out.flush()?;
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let dir = args.data_dir.display();
+    Err(format!("the store in {dir} is damaged. Move {dir} away and run `klinky restore BACKUP --data-dir {dir}` with your newest dump").into())
 }
 
 fn token(settings: TokenSettings) -> Result<(), Failure> {

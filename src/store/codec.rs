@@ -180,6 +180,12 @@ pub(super) fn kept_key(account: AccountId, key: &IdempotencyKey) -> [u8; 48] {
     concat(account.as_bytes(), key.as_bytes())
 }
 
+pub(super) fn parse_kept_key(bytes: &[u8]) -> Result<(AccountId, IdempotencyKey), Damage> {
+    let (account, key) = bytes.split_first_chunk::<16>().ok_or(Damage::Short)?;
+    let key = key.try_into().map_err(|_length| Damage::Short)?;
+    Ok((AccountId::from_bytes(*account), IdempotencyKey::from_bytes(key)))
+}
+
 pub(super) fn kept_piece_key(kept: &[u8; 48], number: u16) -> [u8; 50] {
     concat(kept, &number.to_be_bytes())
 }

@@ -99,15 +99,21 @@ impl Marker {
     /// Compares the engine's files with what they were, if the marker knows. It forgets that, since
     /// the engine may write as soon as it opens.
     pub(super) fn unseal(&mut self, dir: &Path) -> Result<(), OpenError> {
-        let unusable = |source| OpenError::Unusable { dir: dir.to_owned(), source };
-        let Some(left) = self.files.take() else { return Ok(()) };
-        let found = prints(dir).map_err(unusable)?;
-        if let Some(path) = first_difference(&left, &found) {
-            let file = Path::new(ENGINE_DIR).join(path);
+        if let Some(file) = self.first_changed(dir)? {
             let reason = format!("{} is not as the last clean stop left it; nothing was changed", file.display());
             return Err(damage(dir, &reason));
         }
-        self.write(dir).map_err(unusable)
+        match self.files.take() {
+            Some(_known) => self.write(dir).map_err(|source| OpenError::Unusable { dir: dir.to_owned(), source }),
+            None => Ok(()),
+        }
+    }
+
+    /// The first of the engine's files, by its path below `dir`, that is not as it was, if the marker knows.
+    pub(super) fn first_changed(&self, dir: &Path) -> Result<Option<PathBuf>, OpenError> {
+        let Some(left) = &self.files else { return Ok(None) };
+        let found = prints(dir).map_err(|source| OpenError::Unusable { dir: dir.to_owned(), source })?;
+        Ok(first_difference(left, &found).map(|path| Path::new(ENGINE_DIR).join(path)))
     }
 
     /// Puts this marker in the place of the last one, durably. The lock keeps others from doing so.

@@ -8,6 +8,7 @@
 //! - `counters`: units used; `take` decides and counts in one compare-and-swap.
 //! - `idempotency`: answers that are given again.
 //! - `audit`: one line per administrative write, in the same transaction as the write.
+//! - `verify`: says what is wrong in a store that nobody has open.
 //! - `committer`: the one thread that makes things durable.
 //! - `codec`, `records…`: the only files that know bytes.
 //!
@@ -34,6 +35,7 @@ mod records;
 mod records_idempotency;
 mod records_links;
 mod restore;
+mod verify;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,6 +57,7 @@ pub use self::recording::{Event, VisitorId};
 pub use self::records::AuditEntry;
 pub use self::records_links::Tallies;
 pub use self::restore::{Restore, RestoreError};
+pub use self::verify::{Fault, Verified, VerifyError};
 
 use self::committer::Committer;
 use self::counters::Counters;

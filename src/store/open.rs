@@ -256,7 +256,7 @@ fn remove_unfinished_snapshots(engine: &Path) -> io::Result<()> {
 }
 
 /// Opens sled, and its file once more for `sync_data`.
-fn open_engine(dir: &Path) -> Result<(sled::Db, File), OpenError> {
+pub(super) fn open_engine(dir: &Path) -> Result<(sled::Db, File), OpenError> {
     let path = dir.join(ENGINE_DIR);
     remove_unfinished_snapshots(&path).map_err(|source| OpenError::Unusable { dir: dir.to_owned(), source })?;
     let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
@@ -282,7 +282,7 @@ fn open_engine(dir: &Path) -> Result<(sled::Db, File), OpenError> {
     Ok((db, file))
 }
 
-fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
+pub(super) fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
     let open = |name: &str| db.open_tree(name).map_err(engine("open a tree"));
     Ok(Trees {
         plans: open("plans")?,
@@ -306,7 +306,7 @@ fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
 }
 
 /// Holds what the database says of itself against what the directory says of it. `None`: a new store.
-fn check_state(dir: &Path, trees: &Trees, marker: &Marker) -> Result<Option<StateV1>, OpenError> {
+pub(super) fn check_state(dir: &Path, trees: &Trees, marker: &Marker) -> Result<Option<StateV1>, OpenError> {
     let stored = trees.meta.get(STATE_KEY).map_err(|error| damage(dir, &error))?;
     let Some(bytes) = stored else {
         return match marker.generation {

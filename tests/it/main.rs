@@ -80,3 +80,4 @@ mod store;
 mod table;
 mod tidy;
 mod upstream;
+mod verify;
