@@ -25,15 +25,15 @@ const CLIENTS: usize = 4;
 const ACCOUNTS: usize = 3;
 const KEYS_PER_ACCOUNT: usize = 2;
 /// By how much later than the server a client of a busy machine may note a grant.
-const NOTING: Duration = Duration::from_millis(100);
+pub(crate) const NOTING: Duration = Duration::from_millis(100);
 
-fn rounds() -> u32 {
+pub(crate) fn rounds(of_ci: u32) -> u32 {
     let wanted = std::env::vars().find(|(name, _value)| name == "KLINKY_CRASH_ROUNDS");
-    wanted.map_or(ROUNDS, |(_name, value)| value.parse().unwrap())
+    wanted.map_or(of_ci, |(_name, value)| value.parse().unwrap())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test measures when real requests were answered")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
@@ -211,7 +211,7 @@ fn crash_rounds(flush_every_ms: &str, may_forget: Option<Duration>) {
     let flags = ["--flush-every-ms", flush_every_ms, "--log", "warn,klinky::run=info"];
     let mut process = Process::serve(temp.path(), &flags);
     let setup = Setup::new(&process);
-    for round in 0..rounds() {
+    for round in 0..rounds(ROUNDS) {
         let before = setup.used(&process);
         let lasts = Duration::from_millis(random.random_range(900..1400));
         // Writes of the operator commit the counters, too: without them the interval alone does.
@@ -269,7 +269,7 @@ fn sigterm_under_load_counts_exactly_what_was_granted() {
 }
 
 /// Spawns a server on `dir` and kills it a moment later.
-fn kill_during_start(dir: &Path, moment: Duration) {
+pub(crate) fn kill_during_start(dir: &Path, moment: Duration) {
     let mut command = klinky(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log", "off"]);
     command.args(["--data-dir", dir.to_str().unwrap()]);
     command.env("KLINKY_ADMIN_TOKEN", ADMIN_TOKEN).env("KLINKY_JWT_SECRET", JWT_SECRET);
@@ -281,7 +281,7 @@ fn kill_during_start(dir: &Path, moment: Duration) {
 
 /// Moments that span a whole start, which takes some 20 ms.
 fn moments() -> impl Iterator<Item = Duration> {
-    let moments = 12 * rounds();
+    let moments = 12 * rounds(ROUNDS);
     (0..moments).map(move |step| Duration::from_millis(30) * step / moments)
 }
 

@@ -23,6 +23,7 @@ mod cli_help;
 mod cli_serve;
 mod cors;
 mod crash;
+mod crash_rounds;
 mod dumps;
 mod dumps_beside;
 mod dumps_links;

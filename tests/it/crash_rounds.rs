@@ -1,0 +1,270 @@
+//! Crash after crash of one store, at random instants, with everything being written at once: counters, clicks, links
+//! and the operator's writes. After each, `klinky verify` walks what is left, and every answer is held against it.
+//!
+//! `KLINKY_CRASH_ROUNDS` asks for more rounds than CI makes.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+
+use crate::crash::{NOTING, kill_during_start, now, rounds};
+use crate::harness::{ADMIN_TOKEN, Exchange, Listener};
+use crate::process::{Process, klinky, pass, run};
+
+/// Rounds of each of the two tests: 20 in all.
+const ROUNDS: u32 = 10;
+const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0";
+
+/// What a round may take back: what was answered within these times before the crash.
+#[derive(Clone, Copy)]
+pub(crate) struct MayForget {
+    pub(crate) units: Duration,
+    pub(crate) clicks: Duration,
+}
+
+/// With `--flush-every-ms 100`; clicks wait up to 10 ms to be recorded.
+pub(crate) const AT_100_MS: MayForget =
+    MayForget { units: Duration::from_millis(100), clicks: Duration::from_millis(110) };
+/// With `--flush-every-ms 0`.
+pub(crate) const AT_0_MS: MayForget = MayForget { units: Duration::ZERO, clicks: Duration::from_millis(100) };
+
+/// One account whose units are counted by the test, one that writes links, one link that is clicked.
+pub(crate) struct Setup {
+    counted_id: String,
+    counted_key: String,
+    writer_key: String,
+    link_id: String,
+}
+
+/// What was answered, and when, and how many requests were sent at all.
+#[derive(Default)]
+struct Answered {
+    at: Vec<Instant>,
+    sent: u64,
+}
+
+impl Answered {
+    fn granted(&self) -> u64 {
+        self.at.len().try_into().unwrap()
+    }
+
+    /// The most answers within any time as long as this one. None, if there is no such time: 0 is before the answer.
+    fn most_within(&self, time: Duration) -> u64 {
+        if time.is_zero() {
+            return 0;
+        }
+        let time = time + NOTING;
+        let most = (0..self.at.len()).map(|first| self.at[first..].partition_point(|at| *at - self.at[first] <= time));
+        most.max().unwrap_or(0).try_into().unwrap()
+    }
+
+    fn assert_bounds(&self, what: &str, counted: u64, may_forget: Duration) {
+        let (least, most) = (self.granted() - self.most_within(may_forget), self.sent);
+        assert!(
+            (least..=most).contains(&counted),
+            "{what}: {} answered of {}, at least {least} must be there, and {counted} are",
+            self.granted(),
+            self.sent
+        );
+    }
+}
+
+/// A write that was answered 201, and where it is to be found.
+struct Written {
+    request: String,
+    view: Value,
+}
+
+/// All that a round's load was answered.
+pub(crate) struct Load {
+    units: Answered,
+    clicks: Answered,
+    written: Vec<Written>,
+    units_before: u64,
+    clicks_before: u64,
+}
+
+impl Setup {
+    pub(crate) fn new(process: &Process) -> Self {
+        let endless = json!({"custom_limit": u32::MAX});
+        let account = || {
+            let (id, key) = process.account("scale");
+            process.admin_ok("PATCH", &format!("/accounts/{id}"), &endless);
+            (id, key)
+        };
+        let ((counted_id, counted_key), (_writer_id, writer_key)) = (account(), account());
+        let body = json!({"name": "Clicked", "slug": "clicked", "destination_url": "https://example.com/"});
+        let request = format!("POST /api/v1/public/links\nX-API-Key: {writer_key}\n\n{body}");
+        let link_id = process.public.exchange(&request).json()["id"].as_str().unwrap().to_owned();
+        Self { counted_id, counted_key, writer_key, link_id }
+    }
+
+    fn units(&self, process: &Process) -> u64 {
+        // In all hours together: a test may run across the top of one.
+        let path = format!("/dump?only=counters&account={}", self.counted_id);
+        let dump = process.admin.exchange(&crate::harness::admin_request("GET", &path, ""));
+        let used = crate::process::rows(&dump.body)
+            .into_iter()
+            .map(|row| serde_json::from_str::<Value>(row).unwrap()["used"].as_u64().unwrap());
+        used.sum()
+    }
+
+    fn clicks(&self, process: &Process) -> u64 {
+        let request = format!("GET /api/v1/public/links/{}/stats\nX-API-Key: {}", self.link_id, self.writer_key);
+        process.public.exchange(&request).json()["clicks"].as_u64().unwrap()
+    }
+
+    /// Puts a process under load until `stop` returns, and for as long as it answers.
+    pub(crate) fn load(&self, process: &Process, stop: impl FnOnce()) -> Load {
+        let (units_before, clicks_before) = (self.units(process), self.clicks(process));
+        let (units, clicks) = (Mutex::new(Answered::default()), Mutex::new(Answered::default()));
+        let written = Mutex::new(Vec::new());
+        let (public, admin) = (process.public, process.admin);
+        std::thread::scope(|threads| {
+            for _client in 0..2 {
+                threads.spawn(|| {
+                    let request = format!("GET /api/v1/public/links HTTP/1.1\r\nX-API-Key: {}", self.counted_key);
+                    ask_until_gone(public, &request, 200, &units);
+                });
+            }
+            threads.spawn(|| {
+                ask_until_gone(public, &format!("GET /clicked HTTP/1.1\r\nUser-Agent: {AGENT}"), 302, &clicks);
+            });
+            threads.spawn(|| self.write_links_until_gone(public, &written));
+            threads.spawn(|| write_accounts_until_gone(admin, &written));
+            stop();
+        });
+        let (units, clicks) = (units.into_inner().unwrap(), clicks.into_inner().unwrap());
+        Load { units, clicks, written: written.into_inner().unwrap(), units_before, clicks_before }
+    }
+
+    fn write_links_until_gone(&self, public: Listener, written: &Mutex<Vec<Written>>) {
+        let body = json!({"name": "Written under load", "destination_url": "https://example.com/"}).to_string();
+        let head = format!("X-API-Key: {}", self.writer_key);
+        while let Some(view) = write(public, &format!("POST /api/v1/public/links HTTP/1.1\r\n{head}"), &body) {
+            let id = view["id"].as_str().unwrap();
+            let request = format!("GET /api/v1/public/links/{id}\n{head}");
+            written.lock().unwrap().push(Written { request, view });
+        }
+    }
+
+    /// Holds what is there against what was answered.
+    pub(crate) fn check(&self, process: &Process, load: &Load, may_forget: MayForget) {
+        let (units, clicks) = (self.units(process) - load.units_before, self.clicks(process) - load.clicks_before);
+        load.units.assert_bounds("units", units, may_forget.units);
+        load.clicks.assert_bounds("clicks", clicks, may_forget.clicks);
+        for Written { request, view } in &load.written {
+            let listener = if request.contains("/admin/") { process.admin } else { process.public };
+            let found = listener.exchange(request);
+            let mut found_view = found.json();
+            // What short URLs begin with is the listener's address, which is another one after each start.
+            found_view.as_object_mut().unwrap().remove("short_url");
+            assert_eq!((found.status, &found_view), (200, view), "{request}");
+        }
+    }
+}
+
+impl Load {
+    /// What it came to, to be printed.
+    pub(crate) fn summary(&self) -> String {
+        format!("{} units, {} clicks, {} writes", self.units.granted(), self.clicks.granted(), self.written.len())
+    }
+
+    /// How many writes were answered.
+    pub(crate) fn writes(&self) -> usize {
+        self.written.len()
+    }
+}
+
+/// Sends a request again and again on one connection until it breaks.
+fn ask_until_gone(listener: Listener, request: &str, status: u16, answered: &Mutex<Answered>) {
+    use std::io::Write;
+    let Ok(mut stream) = std::net::TcpStream::connect(listener.0) else { return };
+    while stream.write_all(format!("{request}\r\nHost: x\r\n\r\n").as_bytes()).is_ok() {
+        answered.lock().unwrap().sent += 1;
+        let Some(answer) = Exchange::try_read("GET", &mut stream) else { return };
+        assert_eq!(answer.status, status, "{answer}");
+        answered.lock().unwrap().at.push(now());
+    }
+}
+
+/// Creates accounts and their keys until the listener is gone.
+fn write_accounts_until_gone(admin: Listener, written: &Mutex<Vec<Written>>) {
+    let authorization = format!("Authorization: Bearer {ADMIN_TOKEN}");
+    let body = json!({"name": "Written under load"}).to_string();
+    let create = |path: &str, shown_at: &str| -> Option<String> {
+        let view = write(admin, &format!("POST /admin/v1{path} HTTP/1.1\r\n{authorization}"), &body)?;
+        let id = view["id"].as_str().unwrap().to_owned();
+        let request = format!("GET /admin/v1{shown_at}/{id}\n{authorization}");
+        written.lock().unwrap().push(Written { request, view });
+        Some(id)
+    };
+    while let Some(account) = create("/accounts", "/accounts") {
+        if create(&format!("/accounts/{account}/keys"), "/keys").is_none() {
+            return;
+        }
+    }
+}
+
+/// Creates one thing; answers how it is shown from then on, or nothing once the listener is gone.
+fn write(listener: Listener, head: &str, body: &str) -> Option<Value> {
+    use std::io::Write;
+    let mut stream = std::net::TcpStream::connect(listener.0).ok()?;
+    write!(stream, "{head}\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).ok()?;
+    let answer = Exchange::try_read("POST", &mut stream)?;
+    assert_eq!(answer.status, 201, "{answer}");
+    let mut view = answer.json();
+    view.as_object_mut().unwrap().retain(|name, _value| name != "key" && name != "short_url");
+    Some(view)
+}
+
+/// What a crash has left is whole, before anything recovers it.
+pub(crate) fn assert_whole(dir: &Path) {
+    let ended = run(&mut klinky(&["verify", "--data-dir", dir.to_str().unwrap()]));
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+}
+
+fn crash_again_and_again(flush_every_ms: &str, may_forget: MayForget) {
+    let temp = tempfile::tempdir().unwrap();
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let flags = ["--flush-every-ms", flush_every_ms, "--log", "warn,klinky::run=info"];
+    let mut process = Process::serve(temp.path(), &flags);
+    let setup = Setup::new(&process);
+    let mut writes = 0;
+    for round in 0..rounds(ROUNDS) {
+        let lasts = Duration::from_millis(random.random_range(50..1200));
+        let load = setup.load(&process, || {
+            pass(lasts);
+            process.signal("KILL");
+        });
+        process.kill();
+        println!("round {round}: {} in {lasts:?}", load.summary());
+        assert_whole(temp.path());
+        if random.random_bool(0.5) {
+            let moment = Duration::from_micros(random.random_range(0..40_000));
+            println!("round {round}: killed {moment:?} into the next start");
+            kill_during_start(temp.path(), moment);
+            assert_whole(temp.path());
+        }
+        process = Process::serve(temp.path(), &flags);
+        setup.check(&process, &load, may_forget);
+        writes += load.writes();
+    }
+    assert!(writes > 0, "nothing was written");
+}
+
+#[test]
+fn crashes_at_random_instants_forget_at_most_an_interval() {
+    crash_again_and_again("100", AT_100_MS);
+}
+
+#[test]
+fn crashes_at_random_instants_forget_no_unit_that_was_on_disk_before_the_answer() {
+    crash_again_and_again("0", AT_0_MS);
+}
