@@ -104,6 +104,7 @@ impl Store {
         if lock.is_closed {
             return Err(StoreError::Commit { reason: "the store is closed".to_owned() });
         }
+        self.room.check()?;
         for change in &changes {
             batches.add(change)?;
         }
@@ -147,6 +148,9 @@ impl Store {
     /// # Errors
     /// When the store fails; the uses are then noted again at the keys' next use.
     pub fn write_last_used(&self) -> Result<(), StoreError> {
+        if !self.room.has_room() {
+            return Ok(());
+        }
         // The lock keeps a key that is being removed from coming back as a row without a key.
         let _lock = self.writing.lock();
         let touched = self.memory.drain_touched();

@@ -64,6 +64,7 @@ impl Store {
         key: IdempotencyKey,
         kept: &KeptAnswer,
     ) -> Result<Commit, StoreError> {
+        self.room.check()?;
         self.kept.put(Place { account, key, expires_at: kept.expires_at }, kept)?;
         Ok(self.committer.commit())
     }

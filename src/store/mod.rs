@@ -1,6 +1,6 @@
 //! The embedded store: sled behind methods that take and return domain values, never closures.
 //!
-//! - `open`: the guard around opening and closing; what makes a directory ours.
+//! - `open`: the guard around opening and closing; what makes a directory ours. `open_engine`: sled itself.
 //! - `marker`: what the directory says of its database, and the lock on both.
 //! - `directory`, `keys`: plans, accounts and keys, written under one lock.
 //! - `links`: links; `recording`, `clicks`: what becomes of them, written and read.
@@ -8,6 +8,7 @@
 //! - `counters`: units used; `take` decides and counts in one compare-and-swap.
 //! - `idempotency`: answers that are given again.
 //! - `audit`: one line per administrative write, in the same transaction as the write.
+//! - `room`: keeps a full disk away from sled.
 //! - `verify`: says what is wrong in a store that nobody has open.
 //! - `committer`: the one thread that makes things durable.
 //! - `codec`, `records…`: the only files that know bytes.
@@ -30,11 +31,13 @@ mod marker;
 mod memory;
 mod memory_links;
 mod open;
+mod open_engine;
 mod recording;
 mod records;
 mod records_idempotency;
 mod records_links;
 mod restore;
+mod room;
 mod verify;
 
 use std::path::PathBuf;
@@ -64,6 +67,7 @@ use self::counters::Counters;
 use self::idempotency::KeptAnswers;
 use self::memory::Memory;
 use self::memory_links::LinkMemory;
+use self::room::Room;
 use crate::domain::decision::{Cost, Decision, Limit, Used};
 use crate::domain::id::AccountId;
 use crate::domain::window::Window;
@@ -107,6 +111,9 @@ pub enum StoreError {
         #[source]
         source: bincode::Error,
     },
+    /// There is no room on the disk. Nothing was written.
+    #[error("the disk that holds the data directory is full; make room, and writes are accepted again")]
+    Full,
     /// What was written is not known to be on disk.
     #[error("could not commit: {reason}")]
     Commit {
@@ -154,6 +161,7 @@ pub struct Store {
     /// rare, and under one lock each of their rules is a read and a write that nothing comes between.
     writing: Mutex<audit::Writing>,
     committer: Committer,
+    room: Room,
     generation: u64,
     /// Last, so that it drops last.
     seal: marker::Seal,
@@ -210,6 +218,7 @@ impl Store {
         limit: Limit,
         cost: Cost,
     ) -> Result<(Decision, Used), StoreError> {
+        self.room.check()?;
         self.counters.take(account, window, limit, cost)
     }
 
@@ -266,6 +275,7 @@ impl Store {
     /// When it does not.
     pub fn probe(&self) -> Result<(), StoreError> {
         self.trees.meta.get(open::STATE_KEY).map_err(engine("read the store's state"))?;
+        self.room.check()?;
         self.committer.commit().wait()
     }
 

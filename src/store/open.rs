@@ -15,11 +15,9 @@
 //! What is not noticed: damage after a crash, in what was written since the last opening. sled takes
 //! it for the torn end that a crash leaves, and opens as the store was before it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -30,7 +28,9 @@ use super::idempotency::KeptAnswers;
 use super::marker::{ENGINE_DIR, Lock, MARKER_FILE, MARKER_FILE_NEW, Marker, STORE_VERSION, Seal};
 use super::memory::Memory;
 use super::memory_links::LinkMemory;
+use super::open_engine::{open_engine, open_trees};
 use super::records::{self, Phase, StateV1};
+use super::room::{FREE_BYTES_TO_OPEN, Room, free_bytes};
 use super::{Store, StoreError, StoreOptions, Trees, damaged, engine, load};
 use crate::domain::plan::Plan;
 
@@ -40,14 +40,6 @@ pub(super) const STATE_KEY: &str = "state";
 /// what an interrupted first start leaves. A database is never there without the marker, so that no
 /// other program's is opened: sled would write to it.
 const EARLY_FILES: [&str; 4] = [MARKER_FILE_NEW, "admin-token", "jwt-secret", "admin-address"];
-/// sled's page cache. A bound on memory that sled keeps loosely; the gate's working set fits.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-
-/// How often sled's lock is tried. The directory's lock is ours by then, so sled's is held, if at
-/// all, by a child process that this one has just forked, until it lets go of what it inherited.
-const ENGINE_LOCK_TRIES_MAX: u32 = 200;
-const ENGINE_LOCK_PAUSE: Duration = Duration::from_millis(5);
-
 /// Why a store does not open. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -67,6 +59,14 @@ pub enum OpenError {
         dir: PathBuf,
         /// What it holds.
         found: String,
+    },
+    /// There is no room to open it.
+    #[error("the disk that holds {dir} is full: {reason}; make room there and start again. Nothing is lost")]
+    Full {
+        /// The data directory.
+        dir: PathBuf,
+        /// How much is missing.
+        reason: String,
     },
     /// Another process has it open.
     #[error(
@@ -113,6 +113,7 @@ impl Store {
         let dir = options.dir.as_path();
         let (lock, marker) = prepare(dir)?;
         let (db, file) = open_engine(dir)?;
+        let ahead = file.try_clone().and_then(|file| Room::start(dir, file)).map_err(|error| unusable(dir, error))?;
         let trees = open_trees(&db).map_err(|error| damage(dir, &error))?;
         let state = check_state(dir, &trees, &marker)?;
         let opened = state.map_or(1, |state| state.generation.saturating_add(1));
@@ -126,10 +127,11 @@ impl Store {
             check_counts(dir, &state, &memory)?;
         }
         let next_number = Self::next_audit_number(&trees.audit).map_err(|error| damage(dir, &error))?;
-        let unusable = |source| OpenError::Unusable { dir: dir.to_owned(), source };
+        let unusable = |error| unusable(dir, error);
         let store = Self {
             committer: Committer::start(Disk::new(db.clone(), file, &dir.join(ENGINE_DIR)), options.flush_within)
                 .map_err(unusable)?,
+            room: ahead,
             counters: Counters::new(trees.counters.clone()),
             kept: KeptAnswers::open(&db).map_err(|error| damage(dir, &error))?,
             dir: dir.to_owned(),
@@ -200,9 +202,13 @@ impl Store {
 /// Makes the directory if need be, locks it, and holds its files against its marker. Nothing that
 /// it refuses is changed.
 fn prepare(dir: &Path) -> Result<(Lock, Marker), OpenError> {
-    let unusable = |source| OpenError::Unusable { dir: dir.to_owned(), source };
+    let unusable = |error| unusable(dir, error);
     make_private_dir(dir).map_err(unusable)?;
     let lock = Lock::take(dir)?;
+    if let Some(free) = free_bytes(dir).filter(|free| *free < FREE_BYTES_TO_OPEN) {
+        let reason = format!("{free} bytes are free, and opening it may take {FREE_BYTES_TO_OPEN}");
+        return Err(OpenError::Full { dir: dir.to_owned(), reason });
+    }
     // A temporary file shows that the directory can be written before sled tries, and goes at once.
     tempfile::tempfile_in(dir).map_err(unusable)?;
     let Some(mut marker) = Marker::find(dir)? else {
@@ -226,7 +232,7 @@ fn make_private_dir(dir: &Path) -> io::Result<()> {
 
 /// Refuses a directory without a marker that holds anything of another's.
 fn refuse_foreign(dir: &Path) -> Result<(), OpenError> {
-    let unusable = |source| OpenError::Unusable { dir: dir.to_owned(), source };
+    let unusable = |error| unusable(dir, error);
     for entry in fs::read_dir(dir).map_err(unusable)? {
         let name = entry.map_err(unusable)?.file_name();
         if !EARLY_FILES.iter().any(|early| name.to_str() == Some(early)) {
@@ -235,74 +241,6 @@ fn refuse_foreign(dir: &Path) -> Result<(), OpenError> {
         }
     }
     Ok(())
-}
-
-/// Removes a snapshot of the engine's that was not written to its end. sled 0.34 writes one at each
-/// opening, beside the last one, and renames it; but if it is killed before the rename, the next
-/// opening takes the unfinished one for the newest, and refuses the store as corrupt.
-fn remove_unfinished_snapshots(engine: &Path) -> io::Result<()> {
-    if !engine.is_dir() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(engine)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Opens sled, and its file once more for `sync_data`.
-pub(super) fn open_engine(dir: &Path) -> Result<(sled::Db, File), OpenError> {
-    let path = dir.join(ENGINE_DIR);
-    remove_unfinished_snapshots(&path).map_err(|source| OpenError::Unusable { dir: dir.to_owned(), source })?;
-    let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    let mut tries: u32 = 0;
-    let db = loop {
-        tries = tries.saturating_add(1);
-        // sled panics on some damaged files; nothing that it leaves behind is used after that.
-        match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(db)) => break db,
-            Ok(Err(sled::Error::Io(error))) if error.to_string().contains("could not acquire lock") => {
-                if tries == ENGINE_LOCK_TRIES_MAX {
-                    return Err(OpenError::InUse { dir: dir.to_owned() });
-                }
-                std::thread::park_timeout(ENGINE_LOCK_PAUSE);
-            }
-            Ok(Err(sled::Error::Io(source))) => return Err(OpenError::Unusable { dir: dir.to_owned(), source }),
-            Ok(Err(error)) => return Err(damage(dir, &error)),
-            Err(_panic) => return Err(damage(dir, &"the database engine gave up reading it")),
-        }
-    };
-    let file = OpenOptions::new().read(true).write(true).open(path.join("db"));
-    let file = file.map_err(|source| OpenError::Unusable { dir: dir.to_owned(), source })?;
-    Ok((db, file))
-}
-
-pub(super) fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
-    let open = |name: &str| db.open_tree(name).map_err(engine("open a tree"));
-    Ok(Trees {
-        plans: open("plans")?,
-        accounts: open("accounts")?,
-        keys: open("keys")?,
-        key_ids: open("key_ids")?,
-        account_keys: open("account_keys")?,
-        last_used: open("last_used")?,
-        counters: open("counters")?,
-        links: open("links")?,
-        slugs: open("slugs")?,
-        account_links: open("account_links")?,
-        doomed_links: open("doomed_links")?,
-        clicks: open("clicks")?,
-        click_days: open("click_days")?,
-        click_totals: open("click_totals")?,
-        conversions: open("conversions")?,
-        audit: open("audit")?,
-        meta: open("meta")?,
-    })
 }
 
 /// Holds what the database says of itself against what the directory says of it. `None`: a new store.
@@ -355,4 +293,12 @@ pub(super) fn write_first_plans(trees: &Trees, plans: &[Plan]) -> Result<(), Sto
 
 pub(super) fn damage(dir: &Path, reason: &dyn std::fmt::Display) -> OpenError {
     OpenError::Damaged { dir: dir.to_owned(), reason: reason.to_string() }
+}
+
+/// Why the directory cannot be used: mostly it cannot be written.
+pub(super) fn unusable(dir: &Path, error: io::Error) -> OpenError {
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        return OpenError::Full { dir: dir.to_owned(), reason: error.to_string() };
+    }
+    OpenError::Unusable { dir: dir.to_owned(), source: error }
 }

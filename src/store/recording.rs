@@ -76,6 +76,7 @@ impl Store {
         if lock.is_closed {
             return Err(StoreError::Commit { reason: "the store is closed".to_owned() });
         }
+        self.room.check()?;
         let mut recording = Recording::default();
         let mut set_aside = BTreeSet::new();
         for event in events {

@@ -5,6 +5,7 @@ use parking_lot::MutexGuard;
 
 use super::audit::{Author, Writing};
 use super::changes::{Deed, encode};
+use super::open::write_first_plans;
 use super::recording::LAST_DAY;
 use super::records::{self, Phase};
 use super::{
@@ -53,6 +54,7 @@ impl Store {
     /// # Errors
     /// When the store is not empty or fails.
     pub fn start_restore(&self) -> Result<Restore<'_>, RestoreError> {
+        self.room.check()?;
         let lock = self.writing.lock();
         let (_plans, accounts, keys) = self.memory.counts();
         if accounts > 0 || keys > 0 {
@@ -74,7 +76,7 @@ impl Restore<'_> {
     /// When its id stood before, or the store fails.
     pub fn put_plan(&self, plan: &Plan) -> Result<(), RestoreError> {
         let bytes = records::plan_to_bytes(plan).map_err(encode("plans"))?;
-        insert(&self.store.trees.plans, plan.id.as_str().as_bytes(), &bytes, || format!("plan {}", plan.id))
+        self.insert(&self.store.trees.plans, plan.id.as_str().as_bytes(), &bytes, || format!("plan {}", plan.id))
     }
 
     /// Adds an account.
@@ -87,7 +89,7 @@ impl Restore<'_> {
             require(&self.store.trees.plans, plan.as_str().as_bytes(), || format!("plan {plan}"))?;
         }
         let bytes = records::account_to_bytes(account).map_err(encode("accounts"))?;
-        insert(&self.store.trees.accounts, account.id.as_bytes(), &bytes, || format!("account {}", account.id))
+        self.insert(&self.store.trees.accounts, account.id.as_bytes(), &bytes, || format!("account {}", account.id))
     }
 
     /// Adds a key.
@@ -104,11 +106,11 @@ impl Restore<'_> {
         }
         let bytes = records::key_to_bytes(key).map_err(encode("keys"))?;
         let (hash, name) = (key.hash.as_bytes(), || format!("key {}", key.id));
-        insert(&trees.keys, hash, &bytes, name)?;
-        insert(&trees.key_ids, key.id.as_bytes(), hash, name)?;
-        insert(&trees.account_keys, &codec::account_key(key.account_id, key.id), hash, name)?;
+        self.insert(&trees.keys, hash, &bytes, name)?;
+        self.insert(&trees.key_ids, key.id.as_bytes(), hash, name)?;
+        self.insert(&trees.account_keys, &codec::account_key(key.account_id, key.id), hash, name)?;
         match row.last_used_at {
-            Some(at) => insert(&trees.last_used, hash, &codec::instant_value(at), name),
+            Some(at) => self.insert(&trees.last_used, hash, &codec::instant_value(at), name),
             None => Ok(()),
         }
     }
@@ -122,7 +124,7 @@ impl Restore<'_> {
         require(&trees.accounts, row.account_id.as_bytes(), || format!("account {}", row.account_id))?;
         let key = codec::counter_key(row.window, row.account_id);
         let name = || format!("counter of {} at {}", row.account_id, row.window.start());
-        insert(&trees.counters, &key, &codec::used_value(row.used), name)
+        self.insert(&trees.counters, &key, &codec::used_value(row.used), name)
     }
 
     /// Adds a link.
@@ -135,10 +137,10 @@ impl Restore<'_> {
         let bytes = records_links::link_to_bytes(link).map_err(encode("links"))?;
         let (id, fate) =
             (link.id.as_bytes(), if link.deleted_at.is_none() { codec::LINK_LIVE } else { codec::LINK_DELETED });
-        insert(&trees.links, id, &bytes, || format!("link {}", link.id))?;
-        insert(&trees.slugs, link.slug.as_str().as_bytes(), id, || format!("slug {}", link.slug))?;
+        self.insert(&trees.links, id, &bytes, || format!("link {}", link.id))?;
+        self.insert(&trees.slugs, link.slug.as_str().as_bytes(), id, || format!("slug {}", link.slug))?;
         let listed = codec::account_link_key(link.account_id, link.id);
-        insert(&trees.account_links, &listed, fate, || format!("link {}", link.id))
+        self.insert(&trees.account_links, &listed, fate, || format!("link {}", link.id))
     }
 
     /// Adds a click.
@@ -149,7 +151,7 @@ impl Restore<'_> {
         self.require_link(click.link_id)?;
         let bytes = records_links::click_to_bytes(click).map_err(encode("clicks"))?;
         let key = codec::click_key(click.link_id, click.id);
-        insert(&self.store.trees.clicks, &key, &bytes, || format!("click {}", click.id))
+        self.insert(&self.store.trees.clicks, &key, &bytes, || format!("click {}", click.id))
     }
 
     /// Adds the sums of a day of a link to those of all days.
@@ -162,7 +164,7 @@ impl Restore<'_> {
         let (key, name) = (codec::click_day_key(link, day), || format!("day {day} of link {link}"));
         let before = self.store.clicks_before(link, day)?;
         let bytes = records_links::day_to_bytes(before, tallies).map_err(&encode)?;
-        insert(&trees.click_days, &key, &bytes, name)?;
+        self.insert(&trees.click_days, &key, &bytes, name)?;
         // Only in a dump that somebody has sorted otherwise do later days stand before earlier ones.
         for row in self.store.days(link, Day::from_days(day.as_days().saturating_add(1)), LAST_DAY) {
             let (later, sums) = row?;
@@ -185,7 +187,22 @@ impl Restore<'_> {
         self.require_link(conversion.link_id)?;
         let key = codec::conversion_key(conversion.link_id, conversion.visitor);
         let name = || format!("a conversion of link {}", conversion.link_id);
-        insert(&self.store.trees.conversions, &key, &codec::instant_value(conversion.at), name)
+        self.insert(&self.store.trees.conversions, &key, &codec::instant_value(conversion.at), name)
+    }
+
+    /// Adds a row that must be new.
+    fn insert(
+        &self,
+        tree: &sled::Tree,
+        key: &[u8],
+        value: &[u8],
+        name: impl Fn() -> String,
+    ) -> Result<(), RestoreError> {
+        self.store.room.check()?;
+        match tree.insert(key, value).map_err(engine("write a row"))? {
+            None => Ok(()),
+            Some(_earlier) => Err(RestoreError::Twice(name())),
+        }
     }
 
     fn require_link(&self, link: LinkId) -> Result<(), RestoreError> {
@@ -236,7 +253,7 @@ impl Restore<'_> {
     /// Makes the store as empty as it was.
     fn undo(&self) -> Result<(), RestoreError> {
         self.clear()?;
-        self.earlier_plans.iter().try_for_each(|plan| self.put_plan(plan))?;
+        write_first_plans(&self.store.trees, &self.earlier_plans)?;
         self.store.reload()?;
         Ok(self.store.write_phase(Phase::Open)?)
     }
@@ -253,13 +270,6 @@ impl Drop for Restore<'_> {
                 "could not undo a failed restore; the store will refuse to open"
             );
         }
-    }
-}
-
-fn insert(tree: &sled::Tree, key: &[u8], value: &[u8], name: impl Fn() -> String) -> Result<(), RestoreError> {
-    match tree.insert(key, value).map_err(engine("write a row"))? {
-        None => Ok(()),
-        Some(_earlier) => Err(RestoreError::Twice(name())),
     }
 }
 

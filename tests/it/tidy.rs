@@ -21,7 +21,6 @@ const LAYERS: [&[&str]; 4] = [
         "demo",
         "plans",
         "housekeeping",
-        "background",
         "backups",
         "remote",
         "table",
@@ -30,7 +29,7 @@ const LAYERS: [&[&str]; 4] = [
     &["domain"],
 ];
 /// What any layer but the domain may use.
-const BESIDE: [&str; 4] = ["config", "clock", "secrets", "ids"];
+const BESIDE: [&str; 5] = ["config", "clock", "secrets", "ids", "background"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

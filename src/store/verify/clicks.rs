@@ -36,15 +36,8 @@ impl Walk {
         if let Some(Err(error)) = met.map(|met| self.days_of(trees, &met)) {
             self.fault("click_days", &[], super::chain(&error));
         }
-        self.each("click_days", &trees.click_days, |walk, key, bytes| {
-            let decoded = codec::parse_click_day_key(key).and_then(|_day| records_links::tallies_from_bytes(bytes));
-            walk.decoded("click_days", key, decoded);
-            let link = key.split_last_chunk::<4>().map_or(key, |(link, _day)| link);
-            if trees.doomed_links.contains_key(link).map_err(engine("look a row up"))? {
-                return Ok(());
-            }
-            walk.require("click_days", key, &trees.click_totals, "click_totals", link)
-        });
+        let mut earlier = None;
+        self.each("click_days", &trees.click_days, |walk, key, bytes| walk.day(trees, &mut earlier, key, bytes));
         self.each("click_totals", &trees.click_totals, |walk, id, bytes| walk.totals(trees, id, bytes));
         self.each("conversions", &trees.conversions, |walk, key, at| {
             walk.decoded("conversions", key, codec::parse_visitor(key).and_then(|_visitor| codec::parse_instant(at)));
@@ -54,6 +47,33 @@ impl Walk {
                 Err(_fault_already) => Ok(()),
             }
         });
+    }
+
+    /// The sums of a day. `earlier`: a link, and how many clicks its days so far have, unless one did not decode.
+    fn day(
+        &mut self,
+        trees: &Trees,
+        earlier: &mut Option<(Vec<u8>, Option<u64>)>,
+        key: &[u8],
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        let decoded = codec::parse_click_day_key(key).and_then(|_day| records_links::day_from_bytes(bytes));
+        let sums = self.decoded("click_days", key, decoded);
+        let link = key.split_last_chunk::<4>().map_or(key, |(link, _day)| link);
+        if trees.doomed_links.contains_key(link).map_err(engine("look a row up"))? {
+            return Ok(());
+        }
+        let same_link = earlier.take().filter(|(of, _clicks)| of == link);
+        let had = same_link.map_or(Some(0), |(_of, clicks)| clicks);
+        let said = sums.as_ref().and_then(|sums| sums.before);
+        if let (Some(had), Some(said)) = (had, said)
+            && had != said
+        {
+            self.fault("click_days", key, format!("it says {said} clicks on the days before it, and they have {had}"));
+        }
+        let clicks = had.zip(sums).map(|(had, sums)| had.saturating_add(sums.tallies.sum().clicks));
+        *earlier = Some((link.to_vec(), clicks));
+        self.require("click_days", key, &trees.click_totals, "click_totals", link)
     }
 
     /// The link that a row is of must be there, or be one whose rows are being purged.
@@ -75,8 +95,8 @@ impl Walk {
         for row in trees.click_days.range(from..=codec::click_day_key(*link, Day::from_days(u32::MAX))) {
             let (key, bytes) = row.map_err(engine("read sums"))?;
             let parsed = codec::parse_click_day_key(&key).and_then(|day| {
-                let tallies = records_links::tallies_from_bytes(&bytes)?;
-                Ok((day, tallies.sum().clicks))
+                let sums = records_links::day_from_bytes(&bytes)?;
+                Ok((day, sums.tallies.sum().clicks))
             });
             // One that does not decode is a fault of its own.
             let Ok((day, counted)) = parsed else { continue };
@@ -106,8 +126,8 @@ impl Walk {
         }
         let mut days = Tallies::default();
         for row in trees.click_days.scan_prefix(id).values() {
-            let Ok(day) = records_links::tallies_from_bytes(&row.map_err(engine("read sums"))?) else { return Ok(()) };
-            days.add(&day);
+            let Ok(day) = records_links::day_from_bytes(&row.map_err(engine("read sums"))?) else { return Ok(()) };
+            days.add(&day.tallies);
         }
         let (total, summed) = (totals.sum(), days.sum());
         if total != summed {

@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use super::codec::Damage;
 use super::marker::{ENGINE_DIR, Lock, Marker};
 use super::open::{self, OpenError};
+use super::open_engine::{open_engine, open_trees};
 use super::records::{Phase, StateV1};
 use super::{Store, StoreError, Trees, engine, hex};
 
@@ -118,8 +119,8 @@ impl Store {
 }
 
 fn open_copy(dir: &Path) -> Result<(sled::Db, Trees), OpenError> {
-    let (db, _file) = open::open_engine(dir)?;
-    let trees = open::open_trees(&db).map_err(|error| open::damage(dir, &error))?;
+    let (db, _file) = open_engine(dir)?;
+    let trees = open_trees(&db).map_err(|error| open::damage(dir, &error))?;
     Ok((db, trees))
 }
 
@@ -158,6 +159,7 @@ impl Walk {
             OpenError::Damaged { reason, .. } => reason,
             OpenError::HalfRestored { .. } => "a restore into it did not finish".to_owned(),
             OpenError::Unusable { .. }
+            | OpenError::Full { .. }
             | OpenError::Foreign { .. }
             | OpenError::InUse { .. }
             | OpenError::Newer { .. } => return Err(error.into()),

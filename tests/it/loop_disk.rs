@@ -1,0 +1,83 @@
+//! A small ext4 disk of a test's own: an image in a file, mounted by a loop device. Only root can do that; CI must be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// A mounted image. It is unmounted when it is dropped.
+pub(crate) struct Disk {
+    _temp: TempDir,
+    image: PathBuf,
+    mounted: PathBuf,
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    match Command::new(program).args(arguments).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!("{program}: {}", said(&output))),
+        Err(error) => Err(format!("{program}: {error}")),
+    }
+}
+
+impl Disk {
+    /// A new disk of so many MiB; `None`, and a loud word, where that is not possible.
+    pub(crate) fn new(mib: u64) -> Option<Self> {
+        let temp = tempfile::tempdir().unwrap();
+        let image = temp.path().join("image");
+        let made = fs::File::create(&image).and_then(|file| file.set_len(mib * 1024 * 1024));
+        made.unwrap();
+        // No blocks are kept for root, who runs these tests; no journal of the size of half the disk.
+        let made = run("mkfs.ext4", &["-q", "-m", "0", "-J", "size=4", image.to_str().unwrap()]);
+        match made.and_then(|()| Self::mount(temp, image)) {
+            Ok(disk) => Some(disk),
+            Err(reason) => {
+                let in_ci = std::env::vars_os().any(|(name, value)| name == "CI" && value == "true");
+                assert!(!in_ci, "CI must be able to mount: {reason}");
+                eprintln!("SKIPPED, NOT PROVEN: a disk of its own needs root and a loop device: {reason}");
+                None
+            }
+        }
+    }
+
+    fn mount(temp: TempDir, image: PathBuf) -> Result<Self, String> {
+        let mounted = temp.path().join("mounted");
+        fs::create_dir(&mounted).unwrap();
+        run("mount", &["-t", "ext4", "-o", "loop", image.to_str().unwrap(), mounted.to_str().unwrap()])?;
+        Ok(Self { _temp: temp, image, mounted })
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> &Path {
+        &self.mounted
+    }
+
+    /// Another disk with what has reached the device by now, as after a power cut.
+    pub(crate) fn cut(&self) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let image = temp.path().join("image");
+        // Holes stay holes, which makes it quick: the copy should be of one instant.
+        let (from, to) = (self.image.to_str().unwrap(), image.to_str().unwrap());
+        run("cp", &["--sparse=always", from, to]).unwrap();
+        Self::mount(temp, image).unwrap()
+    }
+
+    /// Fills all that is free with a file; answers its path.
+    pub(crate) fn fill(&self) -> PathBuf {
+        let filler = self.mounted.join("filler");
+        // It ends when nothing is free, with an error.
+        let ended = run("dd", &["if=/dev/zero", &format!("of={}", filler.display()), "bs=1M", "status=none"]);
+        assert!(ended.unwrap_err().contains("No space left"));
+        filler
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Err(error) = run("umount", &[self.mounted.to_str().unwrap()]) {
+            eprintln!("{error}");
+        }
+    }
+}
