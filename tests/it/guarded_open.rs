@@ -333,10 +333,11 @@ fn damage_after_a_crash_is_refused_or_goes_back_to_an_earlier_instant() {
     let (dir, rows) = Dir::crashed();
     let opened_with = rows.len() - 20;
     let length = usize::try_from(fs::metadata(dir.path.join(DB)).unwrap().len()).unwrap();
+    let damages: [fn(&mut [u8]); 2] = [|page| page[0] ^= 0x10, |page| page.fill(0)];
 
-    for at in (0..length).step_by(length / 60) {
+    for (at, damage) in (0..length).step_by(length / 60).zip(damages.into_iter().cycle()) {
         let copy = dir.copy();
-        copy.change(DB, |db| db[at] ^= 0x10);
+        copy.change(DB, |db| damage(&mut db[at..length.min(at + 4096)]));
         match open(&copy.path) {
             Ok(store) => {
                 let found = all_rows(&store);

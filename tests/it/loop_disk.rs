@@ -1,9 +1,11 @@
 //! A small ext4 disk of a test's own: an image in a file, mounted by a loop device. Only root can do that; CI must be.
 
 use std::fs;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use tempfile::TempDir;
 
 /// A mounted image. It is unmounted when it is dropped.
@@ -54,6 +56,11 @@ impl Disk {
         &self.mounted
     }
 
+    /// From now on it takes no writes.
+    pub(crate) fn make_read_only(&self) {
+        run("mount", &["-o", "remount,ro", self.mounted.to_str().unwrap()]).unwrap();
+    }
+
     /// Another disk with what has reached the device by now, as after a power cut.
     pub(crate) fn cut(&self) -> Self {
         let temp = tempfile::tempdir().unwrap();
@@ -64,12 +71,18 @@ impl Disk {
         Self::mount(temp, image).unwrap()
     }
 
-    /// Fills all that is free with a file; answers its path.
+    /// Fills all that is free with a file, nearly all of it in one instant; answers its path.
     pub(crate) fn fill(&self) -> PathBuf {
         let filler = self.mounted.join("filler");
-        // It ends when nothing is free, with an error.
-        let ended = run("dd", &["if=/dev/zero", &format!("of={}", filler.display()), "bs=1M", "status=none"]);
-        assert!(ended.unwrap_err().contains("No space left"));
+        let mut file = fs::File::create(&filler).unwrap();
+        let free = statvfs(&self.mounted).unwrap();
+        let mut bytes = free.f_bavail * free.f_frsize;
+        // The system needs some of it to note where the rest is, and others may be quicker.
+        while fallocate(&file, FallocateFlags::empty(), 0, bytes).is_err() {
+            bytes -= 256 * 1024;
+        }
+        file.seek(SeekFrom::End(0)).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
         filler
     }
 }

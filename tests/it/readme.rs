@@ -1,7 +1,8 @@
 //! The README's console blocks, run word by word against the real binary.
 //!
 //! A `console` block is part of the tour: the demo's exports are set. So they are in a `console gateway` block, before an upstream. A `console data` block runs in a
-//! directory with a server on `data/db` and `klinky` on the path. Lines that begin with `$ ` are run; what follows is
+//! directory with a server on `data/db` and `klinky` on the path; a `console damaged` block where such a server has backed up into `data/backups`, was stopped, and its
+//! database was damaged. Lines that begin with `$ ` are run; what follows is
 //! what they print, but for what differs from run to run. `KLINKY_README=write` writes what they print now.
 
 use std::fs;
@@ -15,6 +16,7 @@ use klinky::domain::window::Window;
 use regex::Regex;
 
 use crate::harness::redact;
+use crate::process::{self, big_dump};
 use crate::upstream::{self, Upstream};
 
 const MARK: &str = "@@@ output of command";
@@ -185,5 +187,36 @@ fn operating_it_works_as_it_says() {
             |name: &str| ready.split(&format!(" {name}=")).nth(1).unwrap().split(' ').next().unwrap().to_owned();
         let (public, admin) = (address("public"), address("admin"));
         run(dir.path(), &format!("export API=http://{public} ADMIN=http://{admin}"), steps)
+    });
+}
+
+/// Backs a store up, and damages it.
+fn damaged(dir: &Path) {
+    let restored = process::run_with_input(process::klinky(&["restore"]).current_dir(dir), big_dump(2).as_bytes());
+    assert_eq!(restored.code, Some(0), "{}", restored.stderr);
+    let backups = dir.join("data/backups");
+    let server = process::Process::start(process::klinky(&["serve", "--backup-dir", "data/backups"]).current_dir(dir));
+    while !fs::read_dir(&backups).unwrap().any(|file| file.unwrap().path().extension().is_some_and(|e| e == "jsonl")) {
+        std::thread::yield_now();
+    }
+    server.stop();
+    let database = dir.join("data/db/store/db");
+    let mut bytes = fs::read(&database).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(database, bytes).unwrap();
+}
+
+#[test]
+fn the_way_back_from_damage_works_as_it_says() {
+    check("```console damaged", |steps| {
+        let dir = tempfile::tempdir().unwrap();
+        damaged(dir.path());
+
+        let outputs = run(dir.path(), "", steps);
+
+        let server = process::Process::serve(&dir.path().join("data/db"), &[]);
+        let accounts = server.admin_ok("GET", "/accounts", &serde_json::Value::Null);
+        assert_eq!(accounts["items"].as_array().unwrap().len(), 2);
+        outputs
     });
 }

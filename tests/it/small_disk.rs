@@ -7,20 +7,29 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::crash::now;
 use crate::crash_rounds::{AT_0_MS, AT_100_MS, MayForget, Setup, assert_whole};
 use crate::harness::admin_request;
 use crate::loop_disk::Disk;
 use crate::process::{Process, big_dump, klinky, pass, run, run_with_input};
 
 const DISK_MIB: u64 = 160;
+/// How long a full disk, or room, may go unnoticed: far longer than it takes, also on a busy machine.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn readiness(process: &Process) -> u16 {
     process.admin.exchange("GET /readyz").status
 }
 
 fn wait_for_readiness(process: &Process, wanted: u16) {
+    let since = now();
     while readiness(process) != wanted {
-        std::thread::yield_now();
+        if since.elapsed() > CHANGE_TIMEOUT {
+            // Its clients end when it does, and the test when they do.
+            process.signal("KILL");
+            panic!("/readyz does not come to answer {wanted}");
+        }
+        pass(Duration::from_millis(5));
     }
 }
 
@@ -138,4 +147,18 @@ fn a_restore_that_fills_the_disk_says_so_and_leaves_an_empty_store() {
     fs::remove_file(others).unwrap();
     let again = run_with_input(&mut command(), big_dump(100).as_bytes());
     assert_eq!(again.code, Some(0), "{}", again.stderr);
+}
+
+#[test]
+fn a_disk_that_can_only_be_read_is_refused_and_takes_nothing() {
+    let Some(disk) = Disk::new(DISK_MIB) else { return };
+    let dir = disk.path().join("db");
+    Process::serve(&dir, &[]).stop();
+    disk.make_read_only();
+
+    let (code, message) = starting(&dir);
+
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!(message, @"klinky: cannot use DIR as the data directory: make it writable, or name another with --data-dir: Read-only file system (os error 30)");
+    assert_whole(&dir);
 }

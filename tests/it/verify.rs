@@ -13,6 +13,8 @@ use crate::process::{Ended, Process, klinky, run};
 struct Whole {
     temp: TempDir,
     dir: PathBuf,
+    key: String,
+    link_id: String,
 }
 
 impl Whole {
@@ -20,9 +22,9 @@ impl Whole {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("whole");
         let process = Process::serve(&dir, &[]);
-        fill(&process);
+        let (key, link_id) = fill(&process);
         process.stop();
-        Self { temp, dir }
+        Self { temp, dir, key, link_id }
     }
 
     /// A copy that a crash might have left, with its database changed.
@@ -41,7 +43,8 @@ impl Whole {
 }
 
 /// Two accounts, one of them with a trial; keys; links, one of them deleted; clicks and a conversion; kept answers.
-fn fill(process: &Process) {
+/// Answers the key, and the id of the link `first`.
+fn fill(process: &Process) -> (String, String) {
     let (_other, key) = process.account("scale");
     let account = json!({"name": "Trial", "plan": "free", "trial": {"plan": "growth"}});
     process.admin_ok("POST", "/accounts", &account);
@@ -64,6 +67,7 @@ fn fill(process: &Process) {
     let cookie = visit.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
     public("GET", "/second", agent, &Value::Null);
     public("GET", &format!("/c/{first}"), &format!("\nCookie: {cookie}"), &Value::Null);
+    (key, first)
 }
 
 fn verify(dir: &Path) -> Ended {
@@ -234,6 +238,56 @@ fn a_row_that_says_what_is_not_so_is_found() {
         },
         &["key_ids 07070707-", ": names another key: "],
     );
+}
+
+/// Changes a byte in each row of a tree.
+fn flip_all(db: &sled::Db, tree: &str) {
+    let tree = db.open_tree(tree).unwrap();
+    for row in tree.iter() {
+        let (key, mut value) = row.unwrap();
+        value[3] ^= 1;
+        tree.insert(key, value).unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_record_that_is_needed_at_the_start_is_refused_by_name() {
+    let whole = Whole::new();
+    for tree in ["plans", "accounts", "keys", "audit", "meta"] {
+        let damaged = whole.damaged(|db| flip_all(db, tree));
+
+        let ended = run(&mut klinky(&["serve", "--data-dir", damaged.path().to_str().unwrap()]));
+
+        assert_eq!(ended.code, Some(1), "{tree}");
+        for part in
+            [&format!("damaged record in {tree} under "), "its checksum does not match", "klinky restore BACKUP"]
+        {
+            assert!(ended.stderr.contains(part), "no {part:?} in {}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_record_that_a_request_needs_is_refused_and_named_in_the_log() {
+    let whole = Whole::new();
+    let id = &whole.link_id;
+    for (tree, path) in [
+        ("links", format!("GET /api/v1/public/links/{id}")),
+        ("clicks", format!("GET /api/v1/public/links/{id}/clicks")),
+        ("click_days", format!("GET /api/v1/public/links/{id}/stats")),
+        ("click_totals", format!("GET /api/v1/public/links/{id}/stats")),
+        ("idempotency", "POST /api/v1/public/links".to_owned()),
+    ] {
+        let damaged = whole.damaged(|db| flip_all(db, tree));
+        let process = Process::serve(damaged.path(), &[]);
+
+        let request = format!("{path}\nX-API-Key: {}\nIdempotency-Key: first\n\n{{}}", whole.key);
+        let answer = process.public.exchange(&request);
+
+        let log = process.stop();
+        assert_eq!(answer.status, 503, "{tree}: {answer}");
+        assert!(log.contains(&format!("damaged record in {tree} under ")), "{tree}: {log}");
+    }
 }
 
 #[test]
