@@ -122,7 +122,8 @@ impl Place {
 
 /// Free space that this process may use; `None` where the system does not say.
 pub(super) fn free_bytes(dir: &Path) -> Option<u64> {
-    let found = statvfs(dir).ok()?;
+    // One without blocks is none that is kept on a disk.
+    let found = statvfs(dir).ok().filter(|found| found.f_blocks > 0)?;
     Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 

@@ -253,7 +253,7 @@ fn flip_all(db: &sled::Db, tree: &str) {
 #[test]
 fn a_damaged_record_that_is_needed_at_the_start_is_refused_by_name() {
     let whole = Whole::new();
-    for tree in ["plans", "accounts", "keys", "audit", "meta"] {
+    for tree in ["plans", "accounts", "keys", "links", "audit", "meta"] {
         let damaged = whole.damaged(|db| flip_all(db, tree));
 
         let ended = run(&mut klinky(&["serve", "--data-dir", damaged.path().to_str().unwrap()]));
@@ -272,7 +272,6 @@ fn a_damaged_record_that_a_request_needs_is_refused_and_named_in_the_log() {
     let whole = Whole::new();
     let id = &whole.link_id;
     for (tree, path) in [
-        ("links", format!("GET /api/v1/public/links/{id}")),
         ("clicks", format!("GET /api/v1/public/links/{id}/clicks")),
         ("click_days", format!("GET /api/v1/public/links/{id}/stats")),
         ("click_totals", format!("GET /api/v1/public/links/{id}/stats")),
