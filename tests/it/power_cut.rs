@@ -16,9 +16,11 @@ use crate::process::{Process, pass};
 /// Rounds of each of the two tests: 30 in all.
 const ROUNDS: u32 = 15;
 const DISK_MIB: u64 = 96;
+/// What a round adds to the store, at most; the disk must not become full.
+const ROUND_MIB: u64 = 4;
 
 fn cut_again_and_again(flush_every_ms: &str, may_forget: MayForget) {
-    let Some(mut disk) = Disk::new(DISK_MIB) else { return };
+    let Some(mut disk) = Disk::new(DISK_MIB + ROUND_MIB * u64::from(rounds(ROUNDS))) else { return };
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
