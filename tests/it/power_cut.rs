@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::crash::rounds;
-use crate::crash_rounds::{AT_0_MS, AT_100_MS, MayForget, Setup, assert_whole};
+use crate::crash_rounds::{AT_0_MS, AT_100_MS, Setup, assert_whole};
 use crate::loop_disk::Disk;
 use crate::process::{Process, pass};
 
@@ -19,7 +19,7 @@ const DISK_MIB: u64 = 96;
 /// What a round adds to the store, at most; the disk must not become full.
 const ROUND_MIB: u64 = 4;
 
-fn cut_again_and_again(flush_every_ms: &str, may_forget: MayForget) {
+fn cut_again_and_again(flush_every_ms: &str, may_forget: Duration) {
     let Some(mut disk) = Disk::new(DISK_MIB + ROUND_MIB * u64::from(rounds(ROUNDS))) else { return };
     let seed: u64 = rand::random();
     println!("seed {seed}");
@@ -45,7 +45,7 @@ fn cut_again_and_again(flush_every_ms: &str, may_forget: MayForget) {
         let dir = disk.path().join("db");
         assert_whole(&dir);
         process = Process::serve(&dir, &flags);
-        setup.check(&process, &load, MayForget { clicks: None, ..may_forget });
+        setup.check(&process, &load, may_forget);
         writes += load.writes();
     }
     assert!(writes > 0, "nothing was written");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::crash::now;
-use crate::crash_rounds::{AT_0_MS, AT_100_MS, MayForget, Setup, assert_whole};
+use crate::crash_rounds::{AT_0_MS, AT_100_MS, Setup, assert_whole};
 use crate::harness::admin_request;
 use crate::loop_disk::Disk;
 use crate::process::{Process, big_dump, klinky, pass, run, run_with_input};
@@ -69,7 +69,7 @@ fn on_a_full_disk_writes_are_refused_and_begin_again_by_themselves() {
 }
 
 /// Others fill the disk as fast as they can while everything is being written.
-fn fill_under_load(flush_every_ms: &str, may_forget: MayForget) {
+fn fill_under_load(flush_every_ms: &str, may_forget: Duration) {
     let Some(disk) = Disk::new(DISK_MIB) else { return };
     let dir = disk.path().join("db");
     let flags = ["--flush-every-ms", flush_every_ms, "--log", "error,klinky::run=info,klinky::store=info"];
@@ -82,8 +82,6 @@ fn fill_under_load(flush_every_ms: &str, may_forget: MayForget) {
             wait_for_readiness(&process, 503);
             fs::remove_file(filler).unwrap();
             wait_for_readiness(&process, 200);
-            // Clicks that have waited are recorded before they are shown.
-            setup.clicks(&process);
             pass(Duration::from_millis(200));
             process.signal("KILL");
         });
