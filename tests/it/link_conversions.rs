@@ -109,10 +109,11 @@ fn who_never_came_by_the_link_does_not_convert() {
     let (head, _signature) = genuine.rsplit_once('.').unwrap();
     let label = head.split('.').nth(1).unwrap();
     let other_label = genuine.replace(&format!(".{label}."), ".00000000.");
-    let (name, _value) = genuine.split_once('=').unwrap();
-    let made_up = format!("{name}={}.{label}.0.{}", "1".repeat(32), "0".repeat(16));
+    let (name, value) = genuine.split_once('=').unwrap();
+    let made_up = format!("{name}={}.{label}.0.{}", "1".repeat(32), "0".repeat(32));
     let unsigned = head.to_owned();
-    let other_visitor = genuine.replacen(|c: char| c.is_ascii_digit(), "f", genuine.len());
+    let first = value.chars().next().unwrap();
+    let other_visitor = format!("{name}={}{}", if first == 'f' { 'e' } else { 'f' }, &value[1..]);
 
     let forged = ["", "a=b", &genuine[..20], &other_label, &made_up, &unsigned, &other_visitor];
     let answered = forged.map(|cookie| conversion_status(&site, &id, cookie));

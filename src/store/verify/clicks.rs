@@ -114,8 +114,8 @@ impl Walk {
         Ok(())
     }
 
-    /// The sums of all days are the sum of the days'. A dump that ran beside a conversion may have the visitor and not
-    /// the sum, but never the sum and not the visitor.
+    /// The sums of all days are the sum of the days'. A dump of an earlier build that ran beside a conversion may
+    /// have the visitor and not the sum, but never the sum and not the visitor.
     fn totals(&mut self, trees: &Trees, id: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
         let link = self.decoded("click_totals", id, codec::parse_link_id(id));
         let totals = self.decoded("click_totals", id, records_links::tallies_from_bytes(bytes));
