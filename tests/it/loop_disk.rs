@@ -8,6 +8,9 @@ use std::process::{Command, Output};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use tempfile::TempDir;
 
+/// Copies that are made at most, until none was written into: the journal is written every 5 s, a copy takes far less.
+const COPIES_MAX: u32 = 100;
+
 /// A mounted image. It is unmounted when it is dropped.
 pub(crate) struct Disk {
     _temp: TempDir,
@@ -61,14 +64,24 @@ impl Disk {
         run("mount", &["-o", "remount,ro", self.mounted.to_str().unwrap()]).unwrap();
     }
 
-    /// Another disk with what has reached the device by now, as after a power cut.
+    /// Another disk with what has reached the device by now, as after a power cut. To be called while nobody writes
+    /// to this one: the system itself still does, now and then.
+    ///
+    /// A copy that the system wrote into is of no instant that there was: if its journal is copied after it was
+    /// emptied into places that were copied before, what was synced is in neither. So the image is read once more,
+    /// and copied again if it differs: every block that is the same both times was so when the copy ended.
     pub(crate) fn cut(&self) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let image = temp.path().join("image");
-        // Holes stay holes, which makes it quick: the copy should be of one instant.
         let (from, to) = (self.image.to_str().unwrap(), image.to_str().unwrap());
-        run("cp", &["--sparse=always", from, to]).unwrap();
-        Self::mount(temp, image).unwrap()
+        for _copy in 0..COPIES_MAX {
+            // Holes stay holes, which makes it quick.
+            run("cp", &["--sparse=always", from, to]).unwrap();
+            if run("cmp", &["-s", from, to]).is_ok() {
+                return Self::mount(temp, image).unwrap();
+            }
+        }
+        panic!("the system wrote to the disk during each of {COPIES_MAX} copies");
     }
 
     /// Fills all that is free with a file, nearly all of it in one instant; answers its path.
