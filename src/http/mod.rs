@@ -1,14 +1,4 @@
-//! The two listeners: what is served where, and their start and stop.
-//!
-//! | listener | path | who may | file |
-//! |---|---|---|---|
-//! | public | `/api/v1/public/keys…`, `/account` | a session (JWT) | `public/` |
-//! | public | `/api/v1/public/…` | a key, limited and counted | `public/` |
-//! | public | `/{slug}`, `/c/{link id}` | anybody | `redirect.rs` |
-//! | public | `/check`, `/check/…` | asks for a key, cost as said | `check.rs` |
-//! | public | with `--upstream`: its prefix in place of links and redirects | a key, limited and counted | `gateway/` |
-//! | admin | `/admin/v1/…` | the admin token | `admin/` |
-//! | admin | `/healthz`, `/readyz`, `/metrics` | anybody | `ops.rs` |
+//! The two listeners: their start and stop. What is served where is in `routes.rs`.
 //!
 //! Every request of both passes `trace.rs`; the public ones then pass CORS, and a guard of `guard.rs`.
 
@@ -30,6 +20,7 @@ mod metrics;
 mod ops;
 mod public;
 mod redirect;
+mod routes;
 mod state;
 mod trace;
 mod views;
@@ -42,7 +33,7 @@ use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::{Condition, from_fn};
-use actix_web::{App, HttpMessage, HttpRequest, HttpServer, Route, web};
+use actix_web::{App, HttpMessage, HttpRequest, HttpServer, web};
 use isbot::Bots;
 use rustix::process::Resource;
 use tokio::sync::Semaphore;
@@ -50,6 +41,7 @@ use tokio::sync::Semaphore;
 use self::admin::{DUMPS_MAX, Lockouts};
 use self::error::ApiError;
 use self::metrics::Metrics;
+use self::routes::{nothing_here, resource};
 pub(crate) use self::state::{Listener, State};
 use self::visitor::CookieKey;
 use crate::backups::{BackupError, Backups};
@@ -196,14 +188,14 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         address: settings.listen,
         workers: settings.workers,
         cors_origins: settings.cors_origins.clone(),
-        routes: if settings.gateway.is_some() { gateway_routes } else { public_routes },
+        routes: if settings.gateway.is_some() { routes::gateway } else { routes::public },
     };
     let admin = Binding {
         listener: Listener::Admin,
         address: settings.admin_listen,
         workers: ADMIN_WORKERS,
         cors_origins: Vec::new(),
-        routes: admin_routes,
+        routes: routes::admin,
     };
     let (public_server, public) = listen(public, &state)?;
     let (admin_server, admin) = listen(admin, &state)?;
@@ -345,37 +337,6 @@ fn connections_per_worker(listener: Listener, workers: usize, files_each: usize)
             free.checked_div(workers.saturating_mul(files_each)).unwrap_or(free).clamp(1, CONNECTIONS_PER_WORKER_MAX)
         }
     }
-}
-
-fn public_routes(routes: &mut web::ServiceConfig) {
-    check::routes(routes);
-    public::routes(routes);
-    redirect::routes(routes);
-    routes.default_service(web::to(nothing_here));
-}
-
-fn gateway_routes(routes: &mut web::ServiceConfig) {
-    check::routes(routes);
-    public::session_routes(routes);
-    gateway::routes(routes);
-    routes.default_service(web::to(nothing_here));
-}
-
-fn admin_routes(routes: &mut web::ServiceConfig) {
-    ops::routes(routes);
-    admin::routes(routes);
-    routes.default_service(web::to(nothing_here));
-}
-
-/// The answer to a path that leads nowhere.
-async fn nothing_here() -> Result<actix_web::HttpResponse, ApiError> {
-    Err(ApiError::NotFound("resource"))
-}
-
-/// A resource that answers other methods with 405 and what it allows.
-fn resource(path: &str, allow: &'static str, methods: impl IntoIterator<Item = Route>) -> actix_web::Resource {
-    let answer = move || async move { Err::<actix_web::HttpResponse, _>(ApiError::MethodNotAllowed { allow }) };
-    methods.into_iter().fold(web::resource(path), actix_web::Resource::route).default_service(web::to(answer))
 }
 
 /// Runs what blocks (the store's writes wait for the disk) on the pool that is there for it.
