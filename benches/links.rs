@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use klinky::accounts::{self, AccountDraft};
 use klinky::domain::click::{Click, Device};
 use klinky::domain::id::{AccountId, LinkId};
@@ -110,5 +110,37 @@ fn pages(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, pages);
+/// What the recorder can take in a second, of clicks over so many links and in batches of so many.
+fn recording(c: &mut Criterion) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions { dir: dir.path().to_owned(), flush_within: Duration::from_millis(100) };
+    let store = Store::open(&options, &first_plans().unwrap()).unwrap();
+    let account = account(&store);
+    let links: Vec<LinkId> = (0..100).map(|place| link(&store, account, &format!("link-{place}"), 1, KEPT)).collect();
+    for size in [100_u32, 1000] {
+        let mut group = c.benchmark_group("clicks: record");
+        group.throughput(Throughput::Elements(u64::from(size)));
+        group.bench_function(format!("{size} at a time"), |b| {
+            b.iter_batched(
+                || {
+                    (0..size)
+                        .zip(links.iter().take(1).cycle())
+                        .map(|(_, id)| Event::Click(click(*id, start())))
+                        .collect()
+                },
+                |events: Vec<Event>| store.record(&events).unwrap(),
+                BatchSize::LargeInput,
+            );
+        });
+        group.bench_function(format!("{size} at a time, over 100 links"), |b| {
+            b.iter_batched(
+                || (0..size).zip(links.iter().cycle()).map(|(_, id)| Event::Click(click(*id, start()))).collect(),
+                |events: Vec<Event>| store.record(&events).unwrap(),
+                BatchSize::LargeInput,
+            );
+        });
+    }
+}
+
+criterion_group!(benches, pages, recording);
 criterion_main!(benches);

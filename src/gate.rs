@@ -164,7 +164,7 @@ impl Gate {
     /// Waits for the disk if the store says so, and gives the units back if the disk refuses, so that
     /// what is answered as an error was not counted.
     async fn make_durable(&self, account: AccountId, window: Window, cost: Cost) -> Result<(), StoreError> {
-        let Some(commit) = self.store.commit_if_due() else { return Ok(()) };
+        let Some(commit) = self.store.commit_if_due(account, window) else { return Ok(()) };
         let refused = commit.done().await;
         if refused.is_err() {
             self.store.give_back(account, window, cost)?;

@@ -4,7 +4,7 @@
 //!
 //! - [`http`]: two listeners; extracts the key, answers with the headers. The only part that knows actix.
 //! - [`gate`]: key → holder → terms → take → decision. The way of one request, in one file.
-//! - [`store`]: sled; accounts, keys and plans with a copy in memory, counters by compare-and-swap.
+//! - [`store`]: sled; accounts, keys and plans with a copy in memory, counters leased in blocks by compare-and-swap.
 //! - [`domain`]: pure values and rules; [`domain::decision::decide`] is the rule of the limit.
 //!
 //! Around it: [`idempotency`] has a request run once however often it is sent;

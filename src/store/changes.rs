@@ -33,6 +33,14 @@ pub(super) enum Change {
     RemoveLink(Link),
 }
 
+impl Change {
+    /// Whose counter it changes. A write changes those of one account at most.
+    fn counted(&self) -> Option<AccountId> {
+        let (Self::PutCounter(account, _, _) | Self::RemoveCounter(account, _)) = self else { return None };
+        Some(*account)
+    }
+}
+
 /// What an audit entry says besides who and when.
 pub(super) struct Deed {
     pub(super) action: &'static str,
@@ -108,7 +116,10 @@ impl Store {
         for change in &changes {
             batches.add(change)?;
         }
-        batches.commit(&self.trees)?;
+        match changes.iter().find_map(Change::counted) {
+            Some(account) => self.counters.set_with(account, || batches.commit(&self.trees))?,
+            None => batches.commit(&self.trees)?,
+        }
         self.committer.mark_dirty();
         for change in changes {
             self.remember(change);

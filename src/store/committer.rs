@@ -10,11 +10,6 @@
 //! must be on disk. When commits fall behind, because the disk is slow or refuses, they do wait
 //! ([`Committer::commit_if_due`]); so a crash never forgets more than that time's units.
 
-use std::collections::HashSet;
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -24,6 +19,8 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::StoreError;
+use super::commits::Commits;
+use super::disk::Disk;
 use crate::clock::Stopwatch;
 
 /// Syncs the store's file on a thread of its own.
@@ -41,7 +38,7 @@ struct Shared {
     written_us: AtomicU64,
     /// When the oldest write was made that a commit has begun to cover and that is not on disk; 0: none.
     syncing_us: AtomicU64,
-    commits: AtomicU64,
+    commits: Arc<Commits>,
     failures: AtomicU64,
 }
 
@@ -96,7 +93,7 @@ impl Committer {
             since_start: Stopwatch::start(),
             written_us: AtomicU64::new(0),
             syncing_us: AtomicU64::new(0),
-            commits: AtomicU64::new(0),
+            commits: Arc::default(),
             failures: AtomicU64::new(0),
         });
         let worker = Arc::clone(&shared);
@@ -129,9 +126,14 @@ impl Committer {
         Commit(receiver)
     }
 
+    /// The numbers of the commits.
+    pub(super) fn numbers(&self) -> Arc<Commits> {
+        Arc::clone(&self.shared.commits)
+    }
+
     /// Commits that were made, and that failed.
     pub(super) fn totals(&self) -> (u64, u64) {
-        (self.shared.commits.load(Ordering::Relaxed), self.shared.failures.load(Ordering::Relaxed))
+        (self.shared.commits.begun(), self.shared.failures.load(Ordering::Relaxed))
     }
 
     /// Commits what is left and ends the thread.
@@ -158,8 +160,9 @@ impl Shared {
         loop {
             let (waiters, stopping) = self.next_round();
             self.cover_written();
+            let number = self.commits.begin();
             let result = disk.commit();
-            self.note(&result);
+            self.note(number, &result);
             for waiter in waiters {
                 // A waiter that went away has no use for the answer.
                 let _gone = waiter.send(result.clone());
@@ -200,10 +203,12 @@ impl Shared {
         self.written_us.store(0, Ordering::SeqCst);
     }
 
-    fn note(&self, result: &Result<(), String>) {
-        self.commits.fetch_add(1, Ordering::Relaxed);
+    fn note(&self, number: u64, result: &Result<(), String>) {
         match result {
-            Ok(()) => self.syncing_us.store(0, Ordering::SeqCst),
+            Ok(()) => {
+                self.commits.finish(number);
+                self.syncing_us.store(0, Ordering::SeqCst);
+            }
             Err(reason) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(reason, "could not commit: what was written since the last commit is not on disk");
@@ -251,53 +256,10 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// What a commit syncs: sled's file, and the files of their own that sled 0.34 gives to leaves over 128 KiB (a few
-/// links with the longest URLs are enough) and never syncs itself.
-pub(super) struct Disk {
-    db: sled::Db,
-    file: File,
-    blobs: PathBuf,
-    /// The names of the blobs that are on disk.
-    synced: HashSet<OsString>,
-}
-
-impl Disk {
-    /// `file` is sled's own in `engine_dir`, opened once more.
-    pub(super) fn new(db: sled::Db, file: File, engine_dir: &Path) -> Self {
-        Self { db, file, blobs: engine_dir.join("blobs"), synced: HashSet::new() }
-    }
-
-    fn commit(&mut self) -> Result<(), String> {
-        self.db.flush().map_err(|error| error.to_string())?;
-        // Before the file whose records name them.
-        self.sync_blobs().map_err(|error| error.to_string())?;
-        self.file.sync_data().map_err(|error| error.to_string())
-    }
-
-    fn sync_blobs(&mut self) -> io::Result<()> {
-        let mut found = HashSet::new();
-        for entry in fs::read_dir(&self.blobs)? {
-            let entry = entry?;
-            if !self.synced.contains(&entry.file_name()) {
-                match File::open(entry.path()) {
-                    Ok(blob) => blob.sync_data()?,
-                    // sled has removed it since.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(error) => return Err(error),
-                }
-            }
-            found.insert(entry.file_name());
-        }
-        if !found.is_subset(&self.synced) {
-            File::open(&self.blobs)?.sync_all()?;
-        }
-        self.synced = found;
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     const WITHIN: Duration = Duration::from_millis(40);
@@ -348,37 +310,16 @@ mod tests {
 
         committer.shared.cover_written();
         committer.shared.mark_written(7);
-        committer.shared.note(&failed);
+        committer.shared.note(1, &failed);
         assert_eq!(committer.shared.oldest_us(), Some(7), "written during a commit of nothing");
 
         committer.shared.cover_written();
         committer.shared.mark_written(9);
-        committer.shared.note(&failed);
+        committer.shared.note(1, &failed);
         assert_eq!(committer.shared.oldest_us(), Some(7), "covered by a commit that failed");
 
         committer.shared.cover_written();
-        committer.shared.note(&Ok(()));
+        committer.shared.note(2, &Ok(()));
         assert_eq!(committer.shared.oldest_us(), None);
-    }
-
-    #[test]
-    fn a_commit_syncs_the_blobs_that_are_new_and_forgets_those_that_are_gone() {
-        let dir = tempfile::tempdir().unwrap();
-        let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
-        let file = File::options().write(true).open(dir.path().join("db")).unwrap();
-        let mut disk = Disk::new(db.clone(), file, dir.path());
-        disk.commit().unwrap();
-        assert!(disk.synced.is_empty());
-
-        db.insert("large", vec![7; 300 * 1024]).unwrap();
-        disk.commit().unwrap();
-
-        assert!(!disk.synced.is_empty());
-        for blob in fs::read_dir(dir.path().join("blobs")).unwrap() {
-            assert!(disk.synced.contains(&blob.unwrap().file_name()));
-        }
-        disk.synced.insert("gone".into());
-        disk.commit().unwrap();
-        assert!(!disk.synced.contains(std::ffi::OsStr::new("gone")));
     }
 }

@@ -1,8 +1,26 @@
 //! Counters: units used, one counter per account and window. [`Counters::take`] is the product.
+//!
+//! An account's units are taken from sled in blocks, by compare-and-swap, and from the block one by one in memory. The
+//! rules of such a lease:
+//! - The row in sled is the end of the block: never less than what is used. A block is a hundredth of the limit, at
+//!   least one unit and at most 64, and ends at the limit. So a crash, after which the counter goes on at the end of
+//!   the block, costs a client at most a hundredth of its limit, and gives it nothing that was on disk.
+//! - There is one lease per account, for all threads, behind the lock of its place in the map. The decision is made on
+//!   the units really used, under that lock, so that it is as exact as a compare-and-swap per request.
+//! - The limit comes along with each request. A lower one stops requests in the middle of a block.
+//! - A unit is durable once the row of its block is: who is counted waits for at most that.
+//! - Whoever reads a counter reads the lease, if there is one. Whoever sets one holds the lease and ends it.
+//! - A lease ends with its window, or at a clean stop, and then writes what was really used.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use dashmap::mapref::one::RefMut;
 
 use super::codec::{self, Damage};
+use super::commits::Commits;
 use super::{StoreError, damaged, engine};
 use crate::domain::decision::{Cost, Decision, Limit, Used, decide};
 use crate::domain::id::AccountId;
@@ -12,9 +30,32 @@ use crate::domain::window::Window;
 /// keep up; in steps, so that no request waits behind a large one.
 pub(crate) const PURGE_STEP_ROWS: usize = 1000;
 
-/// The tree of counters.
+/// Most units of a block: what a crash may cost a client with the largest limits. Larger ones save next to nothing.
+const BLOCK_UNITS_MAX: u32 = 64;
+/// A block is one in so many of the limit's units.
+const BLOCKS_PER_LIMIT: u32 = 100;
+/// Locks of the map of leases. A request holds one while sled gives it a block, so they are many more than threads.
+const LOCKS: usize = 256;
+
+/// The tree of counters, and the leases on it.
 pub(super) struct Counters {
     tree: sled::Tree,
+    leases: Arc<Leases>,
+    commits: Arc<Commits>,
+}
+
+type Leases = DashMap<AccountId, Lease>;
+
+/// The block of units that an account takes from.
+#[derive(Clone, Copy)]
+struct Lease {
+    window: Window,
+    /// Units really used.
+    used: Used,
+    /// The row in sled, which is where the block ends; `None` before the first.
+    stored: Option<Used>,
+    /// The commit with which the row is on disk.
+    durable_with: u64,
 }
 
 /// One counter, as listed.
@@ -29,16 +70,15 @@ pub struct Counter {
 }
 
 impl Counters {
-    pub(super) fn new(tree: sled::Tree) -> Self {
-        Self { tree }
+    pub(super) fn new(tree: sled::Tree, commits: Arc<Commits>) -> Self {
+        Self { tree, leases: Arc::new(DashMap::with_shard_amount(LOCKS)), commits }
     }
 
     /// Decides and counts in one atomic step. Answers the decision and what is used after it.
     ///
-    /// Any number of callers may race. The compare-and-swap lets exactly one of them change a
-    /// counter from a value that they all read; the others read again. A caller loses only when
-    /// another request was counted, so after at most `limit` losses the answer is a denial: the
-    /// loop ends, and exactly `limit` units are let through. A denial writes nothing.
+    /// Any number of callers may race; the lock of the account's lease lets them through one by one. The
+    /// compare-and-swap fails only when an operator has set the counter in between; then that is what counts.
+    /// Exactly `limit` units are let through. A denial writes nothing.
     pub(super) fn take(
         &self,
         account: AccountId,
@@ -46,45 +86,84 @@ impl Counters {
         limit: Limit,
         cost: Cost,
     ) -> Result<(Decision, Used), StoreError> {
-        let key = codec::counter_key(window, account);
-        let mut stored = self.tree.get(key).map_err(engine("read a counter"))?;
+        let mut lease = self.lease(account, window)?;
         loop {
-            let used = read(&key, stored.as_deref())?;
-            let decision = decide(limit, used, cost);
-            let after = match decision {
-                Decision::Denied => return Ok((decision, used)),
-                Decision::Allowed(after) => after,
-            };
-            match self.swap(&key, stored.as_deref(), after)? {
-                ControlFlow::Break(()) => return Ok((decision, after)),
-                ControlFlow::Continue(current) => stored = current,
+            let decision = decide(limit, lease.used, cost);
+            let Decision::Allowed(after) = decision else { return Ok((decision, lease.used)) };
+            if lease.stored.is_some_and(|end| after <= end) {
+                lease.used = after;
+                return Ok((decision, after));
+            }
+            let end = block_end(after, limit);
+            let key = codec::counter_key(window, account);
+            match self.swap(&key, lease.stored, end)? {
+                ControlFlow::Break(()) => {
+                    // After the write: a commit that begins from now on has it.
+                    *lease = Lease { window, used: after, stored: Some(end), durable_with: self.commits.next() };
+                    return Ok((decision, after));
+                }
+                ControlFlow::Continue(current) => *lease = Lease::of(window, read(&key, current.as_deref())?),
             }
         }
+    }
+
+    /// Whether all that an account was let through in a window is on disk, or at least counted there.
+    pub(super) fn is_durable(&self, account: AccountId, window: Window) -> bool {
+        let lease = self.leases.get(&account);
+        lease.is_some_and(|lease| lease.window == window && self.commits.is_done(lease.durable_with))
     }
 
     /// Gives a counted request's units back, for one that could not be stored after all.
     pub(super) fn give_back(&self, account: AccountId, window: Window, cost: Cost) -> Result<(), StoreError> {
-        let key = codec::counter_key(window, account);
-        let mut stored = self.tree.get(key).map_err(engine("read a counter"))?;
-        loop {
-            let after = read(&key, stored.as_deref())?.minus(cost);
-            match self.swap(&key, stored.as_deref(), after)? {
-                ControlFlow::Break(()) => return Ok(()),
-                ControlFlow::Continue(current) => stored = current,
-            }
-        }
+        let mut lease = self.lease(account, window)?;
+        lease.used = lease.used.minus(cost);
+        Ok(())
     }
 
     /// Units used by an account in a window.
     pub(super) fn used(&self, account: AccountId, window: Window) -> Result<Used, StoreError> {
-        let key = codec::counter_key(window, account);
-        let stored = self.tree.get(key).map_err(engine("read a counter"))?;
-        read(&key, stored.as_deref())
+        if let Some(lease) = self.leases.get(&account)
+            && lease.window == window
+        {
+            return Ok(lease.used);
+        }
+        Ok(self.stored(account, window)?.unwrap_or_default())
+    }
+
+    /// Runs a write that sets counters of `account`, while nobody takes from them.
+    pub(super) fn set_with(
+        &self,
+        account: AccountId,
+        write: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        match self.leases.entry(account) {
+            Entry::Vacant(_held) => write(),
+            Entry::Occupied(lease) => {
+                self.settle(account, lease.get())?;
+                let written = write();
+                lease.remove();
+                written
+            }
+        }
+    }
+
+    /// Ends all leases, for a clean stop: the rows say what was really used.
+    pub(super) fn settle_all(&self) -> Result<(), StoreError> {
+        for lease in self.leases.iter() {
+            self.settle(*lease.key(), &lease)?;
+        }
+        self.leases.clear();
+        Ok(())
+    }
+
+    /// Forgets all leases, for a store whose rows were replaced.
+    pub(super) fn clear(&self) {
+        self.leases.clear();
     }
 
     /// All counters, the oldest hour first.
     pub(super) fn iter(&self) -> impl Iterator<Item = Result<Counter, StoreError>> + Send + 'static {
-        list(self.tree.iter())
+        self.list(self.tree.iter())
     }
 
     /// The counters of one window, in the order of the accounts' ids.
@@ -92,7 +171,7 @@ impl Counters {
         &self,
         window: Window,
     ) -> impl Iterator<Item = Result<Counter, StoreError>> + Send + 'static {
-        list(self.tree.scan_prefix(codec::window_prefix(window)))
+        self.list(self.tree.scan_prefix(codec::window_prefix(window)))
     }
 
     /// Deletes up to [`PURGE_STEP_ROWS`] counters of windows before `first_kept`, oldest first.
@@ -106,39 +185,87 @@ impl Counters {
             rows = rows.saturating_add(1);
         }
         self.tree.apply_batch(batch).map_err(engine("purge counters"))?;
+        if rows < PURGE_STEP_ROWS {
+            // Their rows are gone, so there is nothing to settle.
+            self.leases.retain(|_account, lease| lease.window >= first_kept);
+        }
         Ok(rows)
     }
 
-    /// Breaks when the swap was made, goes on with the value that another request left.
+    /// The account's lease for `window`, held until it is dropped. One for another window ends.
+    fn lease(&self, account: AccountId, window: Window) -> Result<RefMut<'_, AccountId, Lease>, StoreError> {
+        match self.leases.entry(account) {
+            Entry::Occupied(mut lease) => {
+                if lease.get().window != window {
+                    self.settle(account, lease.get())?;
+                    lease.insert(Lease::of(window, self.stored(account, window)?));
+                }
+                Ok(lease.into_ref())
+            }
+            Entry::Vacant(place) => Ok(place.insert(Lease::of(window, self.stored(account, window)?))),
+        }
+    }
+
+    /// Writes what was really used, unless an operator has set the counter since, or it is purged.
+    fn settle(&self, account: AccountId, lease: &Lease) -> Result<(), StoreError> {
+        if lease.stored.is_some_and(|end| end != lease.used) {
+            let _set_since = self.swap(&codec::counter_key(lease.window, account), lease.stored, lease.used)?;
+        }
+        Ok(())
+    }
+
+    fn stored(&self, account: AccountId, window: Window) -> Result<Option<Used>, StoreError> {
+        let key = codec::counter_key(window, account);
+        let stored = self.tree.get(key).map_err(engine("read a counter"))?;
+        read(&key, stored.as_deref())
+    }
+
+    /// Breaks when the swap was made, goes on with the value that somebody else left.
     fn swap(
         &self,
         key: &[u8],
-        old: Option<&[u8]>,
+        old: Option<Used>,
         new: Used,
     ) -> Result<ControlFlow<(), Option<sled::IVec>>, StoreError> {
-        let swapped =
-            self.tree.compare_and_swap(key, old, Some(&codec::used_value(new))).map_err(engine("count a request"))?;
+        let old = old.map(codec::used_value);
+        let swapped = self
+            .tree
+            .compare_and_swap(key, old.as_ref(), Some(&codec::used_value(new)))
+            .map_err(engine("count a request"))?;
         Ok(match swapped {
             Ok(()) => ControlFlow::Break(()),
             Err(lost) => ControlFlow::Continue(lost.current),
         })
     }
-}
 
-fn list(rows: sled::Iter) -> impl Iterator<Item = Result<Counter, StoreError>> + Send + 'static {
-    rows.map(|row| {
-        let (key, value) = row.map_err(engine("list counters"))?;
-        let counter = || -> Result<Counter, Damage> {
-            let (window, account_id) = codec::parse_counter_key(&key)?;
-            Ok(Counter { account_id, window, used: codec::parse_used(&value)? })
-        };
-        counter().map_err(damaged("counters", &key))
-    })
-}
-
-fn read(key: &[u8], stored: Option<&[u8]>) -> Result<Used, StoreError> {
-    match stored {
-        Some(bytes) => codec::parse_used(bytes).map_err(damaged("counters", key)),
-        None => Ok(Used::default()),
+    fn list(&self, rows: sled::Iter) -> impl Iterator<Item = Result<Counter, StoreError>> + Send + 'static {
+        let leases = Arc::clone(&self.leases);
+        rows.map(move |row| {
+            let (key, value) = row.map_err(engine("list counters"))?;
+            let counter = || -> Result<Counter, Damage> {
+                let (window, account_id) = codec::parse_counter_key(&key)?;
+                let stored = codec::parse_used(&value)?;
+                let lease = leases.get(&account_id).filter(|lease| lease.window == window);
+                Ok(Counter { account_id, window, used: lease.map_or(stored, |lease| lease.used) })
+            };
+            counter().map_err(damaged("counters", &key))
+        })
     }
+}
+
+impl Lease {
+    /// A lease of no units yet. What is stored is counted, and waits for nothing.
+    fn of(window: Window, stored: Option<Used>) -> Self {
+        Self { window, used: stored.unwrap_or_default(), stored, durable_with: 0 }
+    }
+}
+
+/// Where the block ends whose first units lead to `after`, which is at most `limit`.
+fn block_end(after: Used, limit: Limit) -> Used {
+    let units = (limit.as_units() / BLOCKS_PER_LIMIT).clamp(1, BLOCK_UNITS_MAX);
+    Used::new(after.as_units().saturating_add(units.saturating_sub(1)).min(limit.as_units()))
+}
+
+fn read(key: &[u8], stored: Option<&[u8]>) -> Result<Option<Used>, StoreError> {
+    stored.map(|bytes| codec::parse_used(bytes).map_err(damaged("counters", key))).transpose()
 }

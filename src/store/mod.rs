@@ -5,7 +5,7 @@
 //! - `directory`, `keys`: plans, accounts and keys, written under one lock.
 //! - `links`: links; `recording`, `clicks`: what becomes of them, written and read.
 //! - `memory`, `memory_links`: the copies that requests read; `changes`: the transaction that writes both.
-//! - `counters`: units used; `take` decides and counts in one compare-and-swap.
+//! - `counters`: units used; `take` decides and counts in one step, from blocks taken by compare-and-swap.
 //! - `idempotency`: answers that are given again.
 //! - `audit`: one line per administrative write, in the same transaction as the write.
 //! - `room`: keeps a full disk away from sled.
@@ -20,9 +20,11 @@ mod audit;
 mod changes;
 mod clicks;
 mod codec;
+mod commits;
 mod committer;
 mod counters;
 mod directory;
+mod disk;
 mod idempotency;
 mod keys;
 mod links;
@@ -233,9 +235,13 @@ impl Store {
     }
 
     /// To be called after each request that [`take`](Self::take) let through: answers the commit that it must wait
-    /// for before it is answered. There is one if units must be on disk before the answer, or if commits have fallen
-    /// behind; so a crash never forgets more units than were let through in the store's `flush_within`.
-    pub fn commit_if_due(&self) -> Option<Commit> {
+    /// for before it is answered. There is none if its units are of a block that is on disk. Else there is one if units
+    /// must be on disk before the answer, or if commits have fallen behind; so a crash never forgets more units than
+    /// were let through in the store's `flush_within`.
+    pub fn commit_if_due(&self, account: AccountId, window: Window) -> Option<Commit> {
+        if self.counters.is_durable(account, window) {
+            return None;
+        }
         self.committer.commit_if_due()
     }
 

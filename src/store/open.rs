@@ -22,8 +22,9 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 
 use super::audit::Writing;
-use super::committer::{Committer, Disk};
+use super::committer::Committer;
 use super::counters::Counters;
+use super::disk::Disk;
 use super::idempotency::KeptAnswers;
 use super::marker::{ENGINE_DIR, Lock, MARKER_FILE, MARKER_FILE_NEW, Marker, STORE_VERSION, Seal};
 use super::memory::Memory;
@@ -128,11 +129,12 @@ impl Store {
         }
         let next_number = Self::next_audit_number(&trees.audit).map_err(|error| damage(dir, &error))?;
         let unusable = |error| unusable(dir, error);
+        let disk = Disk::new(db.clone(), file, &dir.join(ENGINE_DIR));
+        let committer = Committer::start(disk, options.flush_within).map_err(unusable)?;
         let store = Self {
-            committer: Committer::start(Disk::new(db.clone(), file, &dir.join(ENGINE_DIR)), options.flush_within)
-                .map_err(unusable)?,
+            counters: Counters::new(trees.counters.clone(), committer.numbers()),
+            committer,
             room: ahead,
-            counters: Counters::new(trees.counters.clone()),
             kept: KeptAnswers::open(&db).map_err(|error| damage(dir, &error))?,
             dir: dir.to_owned(),
             generation: opened,
@@ -164,6 +166,7 @@ impl Store {
     pub fn close(&self) -> Result<(), StoreError> {
         self.write_last_used()?;
         self.writing.lock().is_closed = true;
+        self.counters.settle_all()?;
         self.write_phase(Phase::Closed)?;
         self.committer.stop();
         self.seal.close().map_err(|error| StoreError::Commit { reason: error.to_string() })
@@ -195,6 +198,7 @@ impl Store {
     pub(super) fn reload(&self) -> Result<(), StoreError> {
         self.memory.clear();
         self.links.clear();
+        self.counters.clear();
         load::all(&self.trees, &self.memory, &self.links)
     }
 }

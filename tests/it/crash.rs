@@ -24,6 +24,8 @@ const ROUNDS: u32 = 3;
 const CLIENTS: usize = 4;
 const ACCOUNTS: usize = 3;
 const KEYS_PER_ACCOUNT: usize = 2;
+/// Units by which a counter may be ahead after a crash: the rest of one block, of an account with a large limit.
+pub(crate) const BLOCK_REST_MAX: u64 = 63;
 /// By how much later than the server a client of a busy machine may note a grant.
 pub(crate) const NOTING: Duration = Duration::from_millis(100);
 
@@ -211,6 +213,7 @@ fn crash_rounds(flush_every_ms: &str, may_forget: Option<Duration>) {
     let flags = ["--flush-every-ms", flush_every_ms, "--log", "warn,klinky::run=info"];
     let mut process = Process::serve(temp.path(), &flags);
     let setup = Setup::new(&process);
+    let mut telling = 0;
     for round in 0..rounds(ROUNDS) {
         let before = setup.used(&process);
         let lasts = Duration::from_millis(random.random_range(900..1400));
@@ -228,12 +231,15 @@ fn crash_rounds(flush_every_ms: &str, may_forget: Option<Duration>) {
             let forgettable = may_forget.map_or(0, |time| load.granted_within(account, time + NOTING));
             let counted = after[account] - before[account];
             println!("round {round}: granted {granted}, may forget {forgettable}, counted {counted}");
-            assert!(granted > 2 * forgettable, "the load was too short to show anything");
-            assert!((granted - forgettable..=granted + unanswered).contains(&counted), "seed {seed}, round {round}");
+            telling += u32::from(granted > 2 * forgettable);
+            let most = granted + unanswered + BLOCK_REST_MAX;
+            assert!((granted - forgettable..=most).contains(&counted), "seed {seed}, round {round}");
         }
         assert_written(&process, &load.written);
         assert_audit_is_contiguous(&process);
     }
+    // A machine that is busy for a moment grants little in it; one that always is shows nothing.
+    assert!(telling > 0, "the load was too small to show anything");
 }
 
 #[test]

@@ -45,6 +45,7 @@ mod idempotency_store;
 mod idempotent_links;
 mod issuer;
 mod jwt;
+mod leases;
 mod limits;
 mod link_access;
 mod link_bodies;
