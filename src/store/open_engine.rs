@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+
 use super::marker::ENGINE_DIR;
 use super::open::{OpenError, damage, unusable};
 use super::{StoreError, Trees, engine};
@@ -60,7 +62,25 @@ pub(super) fn open_engine(dir: &Path) -> Result<(sled::Db, File), OpenError> {
     };
     let file = OpenOptions::new().read(true).write(true).open(path.join("db"));
     let file = file.map_err(|error| unusable(dir, error))?;
+    if let Err(error) = write_at_once(&file) {
+        let (data_dir, error) = (dir.display(), &error as &dyn std::error::Error);
+        tracing::warn!(%data_dir, error, "this file system cannot write at once: a power cut may damage the store; keep backups elsewhere");
+    }
     Ok((db, file))
+}
+
+/// Has the system write to the file as if each write was followed by a sync (`chattr +S`).
+///
+/// sled 0.34 moves records within its file, and takes the place where they were for free once they are written and
+/// `sync_file_range` has returned. That does not write what the file system needs to find them again: the file's
+/// length, and that its blocks hold data. So a power cut could lose the new place after the old one was written over,
+/// and with it what had been on disk for long (1 of 622 simulated cuts, on a busy disk).
+fn write_at_once(file: &File) -> io::Result<()> {
+    let flags = ioctl_getflags(file)?;
+    if !flags.contains(IFlags::SYNC) {
+        ioctl_setflags(file, flags | IFlags::SYNC)?;
+    }
+    Ok(())
 }
 
 pub(super) fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
@@ -84,4 +104,22 @@ pub(super) fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
         audit: open("audit")?,
         meta: open("meta")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_an_open_store_is_written_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        // A file system that cannot do it says so; then there is nothing to be seen here.
+        if write_at_once(&File::create(dir.path().join("other")).unwrap()).is_err() {
+            return;
+        }
+
+        let (_db, file) = open_engine(dir.path()).unwrap();
+
+        assert!(ioctl_getflags(&file).unwrap().contains(IFlags::SYNC));
+    }
 }
