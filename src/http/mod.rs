@@ -20,6 +20,7 @@ mod metrics;
 mod ops;
 mod public;
 mod redirect;
+mod reference;
 mod routes;
 mod state;
 mod trace;

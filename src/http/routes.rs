@@ -7,16 +7,18 @@
 //! | public | `/{slug}`, `/c/{link id}` | anybody | `redirect.rs` |
 //! | public | `/check`, `/check/…` | asks for a key, cost as said | `check.rs` |
 //! | public | with `--upstream`: its prefix in place of links and redirects | a key, limited and counted | `gateway/` |
+//! | both | `/openapi.json` | anybody | `reference.rs` |
 //! | admin | `/admin/v1/…` | the admin token | `admin/` |
 //! | admin | `/healthz`, `/readyz`, `/metrics` | anybody | `ops.rs` |
 
 use actix_web::{Route, web};
 
 use super::error::ApiError;
-use super::{admin, check, gateway, ops, public, redirect};
+use super::{admin, check, gateway, ops, public, redirect, reference};
 
 pub(super) fn public(routes: &mut web::ServiceConfig) {
     check::routes(routes);
+    reference::routes(routes);
     public::routes(routes);
     redirect::routes(routes);
     routes.default_service(web::to(nothing_here));
@@ -31,6 +33,7 @@ pub(super) fn gateway(routes: &mut web::ServiceConfig) {
 
 pub(super) fn admin(routes: &mut web::ServiceConfig) {
     ops::routes(routes);
+    reference::routes(routes);
     admin::routes(routes);
     routes.default_service(web::to(nothing_here));
 }

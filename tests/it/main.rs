@@ -63,6 +63,7 @@ mod links;
 mod lockout;
 mod loop_disk;
 mod model;
+mod openapi;
 mod own_account;
 mod own_keys;
 mod paths;

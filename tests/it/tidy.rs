@@ -36,7 +36,7 @@ fn root() -> PathBuf {
 }
 
 /// All Rust sources below a directory, by their path from the root, with their text.
-fn sources(dir: &str) -> Vec<(String, String)> {
+pub(crate) fn sources(dir: &str) -> Vec<(String, String)> {
     fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
