@@ -7,7 +7,7 @@
 //! | public | `/{slug}`, `/c/{link id}` | anybody | `redirect.rs` |
 //! | public | `/check`, `/check/…` | asks for a key, cost as said | `check.rs` |
 //! | public | with `--upstream`: its prefix in place of links and redirects | a key, limited and counted | `gateway/` |
-//! | both | `/openapi.json` | anybody | `reference.rs` |
+//! | both | `/openapi.json`, `/docs` | anybody | `reference.rs` |
 //! | admin | `/admin/v1/…` | the admin token | `admin/` |
 //! | admin | `/healthz`, `/readyz`, `/metrics` | anybody | `ops.rs` |
 

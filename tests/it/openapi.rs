@@ -15,6 +15,8 @@ use crate::tidy::sources;
 
 /// All methods that an operation may have.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+/// Routes that are no API: pages for people, and what they load.
+const PAGES: [&str; 4] = ["/docs", "/docs/page.css", "/docs/page.js", "/docs/icon.svg"];
 /// GETs whose HEAD is refused, as the reference says.
 const WITHOUT_HEAD: [&str; 2] = ["/admin/v1/dump", "/c/{id}"];
 /// Calls that take any method, and are routed by themselves.
@@ -98,9 +100,9 @@ fn is_admin(item: &Value) -> bool {
 }
 
 /// The listeners that serve a documented path.
-fn listeners(server: &Server, path: &str, item: &Value) -> Vec<Listener> {
-    match (path, is_admin(item)) {
-        ("/openapi.json", _) => vec![server.public, server.admin],
+fn listeners(server: &Server, item: &Value) -> Vec<Listener> {
+    match (item["servers"].as_array().map(Vec::len), is_admin(item)) {
+        (Some(2), _) => vec![server.public, server.admin],
         (_, true) => vec![server.admin],
         (_, false) => vec![server.public],
     }
@@ -126,7 +128,10 @@ fn credentials(security: &Value, key: &str, token: &str) -> String {
 
 #[test]
 fn every_route_is_documented_and_every_documented_call_is_routed() {
-    let routed = routes();
+    let mut routed = routes();
+    for page in PAGES {
+        assert!(routed.remove(page).is_some(), "{page} is no route: take it out of PAGES");
+    }
     let mut documented = documented(&document());
     for path in ANY_METHOD {
         assert!(documented.remove(path).is_some(), "{path} is not documented");
@@ -149,7 +154,7 @@ fn documented_calls_answer_as_documented_and_others_are_405() {
     for (path, methods) in documented(&document) {
         let item = &document["paths"][&path];
         for (method, listener) in
-            METHODS.iter().flat_map(|m| listeners(&server, &path, item).into_iter().map(move |l| (*m, l)))
+            METHODS.iter().flat_map(|m| listeners(&server, item).into_iter().map(move |l| (*m, l)))
         {
             let documented_as = if method == "HEAD" { "get" } else { &method.to_lowercase() };
             let some = item.as_object().unwrap().values().find(|operation| operation["security"].is_array()).unwrap();
@@ -184,7 +189,7 @@ fn what_is_documented_to_need_a_key_or_token_is_401_without_it() {
         {
             let needs = operation["security"].as_array().unwrap().iter();
             let needs = needs.filter(|need| !need.as_object().unwrap().is_empty()).count() > 0;
-            for listener in listeners(&server, path, item) {
+            for listener in listeners(&server, item) {
                 let answer = listener.exchange(&format!("{} {}", method.to_uppercase(), filled(path)));
                 assert_eq!(answer.status == 401, needs, "{answer}");
             }
@@ -255,11 +260,34 @@ fn the_document_comes_in_the_order_of_its_file() {
 #[test]
 fn the_reference_is_for_anybody_and_is_not_sent_twice() {
     let server = Server::start();
-    for listener in [server.public, server.admin] {
-        let answer = listener.exchange("GET /openapi.json");
-        let again = listener.exchange(&format!("GET /openapi.json\nIf-None-Match: {}", answer.header("etag").unwrap()));
+    for (path, content_type) in [
+        ("/openapi.json", "application/json"),
+        ("/docs", "text/html; charset=utf-8"),
+        ("/docs/page.css", "text/css; charset=utf-8"),
+        ("/docs/page.js", "text/javascript; charset=utf-8"),
+        ("/docs/icon.svg", "image/svg+xml"),
+    ] {
+        for listener in [server.public, server.admin] {
+            let answer = listener.exchange(&format!("GET {path}"));
+            let again = listener.exchange(&format!("GET {path}\nIf-None-Match: {}", answer.header("etag").unwrap()));
 
-        assert_eq!((answer.status, answer.header("x-content-type-options")), (200, Some("nosniff")));
-        assert_eq!((again.status, again.body.as_str()), (304, ""));
+            assert_eq!((answer.status, answer.header("content-type")), (200, Some(content_type)));
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+            assert_eq!((again.status, again.body.as_str()), (304, ""));
+        }
+    }
+}
+
+#[test]
+fn the_page_may_load_nothing_from_elsewhere_and_run_nothing_inline() {
+    let server = Server::start();
+
+    let page = server.public.exchange("GET /docs");
+
+    insta::assert_snapshot!(page.header("content-security-policy").unwrap(), @"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
+    let script = server.public.exchange("GET /docs/page.js").body;
+    for (text, forbidden) in [(&page.body, "style="), (&page.body, "//"), (&script, "innerHTML"), (&script, "http:")] {
+        assert!(!text.contains(forbidden), "{forbidden}");
     }
 }
