@@ -79,6 +79,7 @@ mod recipe_haproxy;
 mod recipe_nginx;
 mod recipes;
 mod refused_keys;
+mod schemathesis;
 mod simulation;
 mod small_disk;
 mod smoke;
