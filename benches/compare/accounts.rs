@@ -1,0 +1,97 @@
+//! The accounts that ask: a dump with them, and the keys.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use klinky::clock::{Clock, SystemClock};
+use klinky::domain::key::{Digit, KeyFormat};
+use klinky::ids;
+use rand::RngExt;
+
+use crate::load::Load;
+use crate::servers::Server;
+
+/// Keys of each account.
+const KEYS_EACH: usize = 2;
+
+/// Accounts that ask together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// All of them, without an end.
+    Spread,
+    /// One of those.
+    Hot,
+    /// As many with a limit of 1,000: blocks of 10.
+    Thousand,
+    /// As many with the largest limit that has no blocks.
+    Small,
+}
+
+pub(crate) struct Made {
+    pub(crate) dump: PathBuf,
+    keys: Vec<(Group, String)>,
+}
+
+impl Made {
+    pub(crate) fn keys(&self, group: Group) -> Vec<&str> {
+        let wanted = if group == Group::Hot { Group::Spread } else { group };
+        let of_group = self.keys.iter().filter(|(of, _key)| *of == wanted).map(|(_of, key)| key.as_str());
+        of_group.take(if group == Group::Hot { KEYS_EACH } else { usize::MAX }).collect()
+    }
+
+    /// Makes a link; the load that asks for it.
+    pub(crate) fn link(&self, server: &Server) -> Load {
+        let key = self.keys(Group::Hot)[0];
+        let body = r#"{"name": "bench", "destination_url": "https://example.com/"}"#;
+        let url = format!("http://127.0.0.1:{}/api/v1/public/links", server.port);
+        let sent = ureq::post(&url).header("X-API-Key", key).header("Content-Type", "application/json").send(body);
+        let answer = sent.unwrap().body_mut().read_to_string().unwrap();
+        let link: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        Load::new(&format!("/api/v1/public/links/{}", link["id"].as_str().unwrap()), &[key])
+    }
+}
+
+/// Makes so many accounts of each group, with two keys each.
+pub(crate) fn make(dir: &Path, accounts: usize) -> Made {
+    let (format, now) = (KeyFormat::new("klinky").unwrap(), SystemClock.now());
+    let mut random = rand::rng();
+    let (mut account_lines, mut key_lines, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    for (group, limit) in [(Group::Spread, u32::MAX), (Group::Thousand, 1000), (Group::Small, 199)] {
+        for _ in 0..accounts {
+            let id = ids::account_id(now);
+            account_lines.push(format!(
+                r#"{{"kind":"account","id":"{id}","name":"bench","email":null,"plan":"scale","custom_limit":{limit},"trial":null,"suspended":false,"created_at":"{now}","updated_at":"{now}"}}"#
+            ));
+            for _ in 0..KEYS_EACH {
+                let digits = std::array::from_fn(|_| {
+                    loop {
+                        if let Some(digit) = Digit::from_random(random.random()) {
+                            break digit;
+                        }
+                    }
+                });
+                let secret = format.seal(&digits);
+                key_lines.push(format!(
+                    r#"{{"kind":"key","id":"{}","account_id":"{id}","sha256":"{}","name":"bench","display":"{}","scope":"read_write","created_at":"{now}","expires_at":null,"revoked_at":null,"last_used_at":null}}"#,
+                    ids::key_id(now),
+                    hex(secret.hash().as_bytes()),
+                    secret.display(),
+                ));
+                keys.push((group, secret.reveal().to_owned()));
+            }
+        }
+    }
+    // In the order of a dump: by id, which is the order in which they were made.
+    let header = format!(r#"{{"kind":"header","format":"klinky","version":1,"created_at":"{now}"}}"#);
+    let plan =
+        r#"{"kind":"plan","id":"scale","name":"Scale","api_access":true,"requests_per_hour":1000,"best_for":"bench"}"#;
+    let mut lines: Vec<String> = [vec![header, plan.to_owned()], account_lines, key_lines].concat();
+    lines.push(format!(r#"{{"kind":"end","rows":{}}}"#, lines.len() - 1));
+    let dump = dir.join("dump.jsonl");
+    fs::write(&dump, lines.join("\n") + "\n").unwrap();
+    Made { dump, keys }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

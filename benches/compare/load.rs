@@ -1,0 +1,63 @@
+//! wrk on the second core, and what it says.
+
+use std::io::Write;
+use std::process::Command;
+
+use crate::accounts::{Group, Made};
+use crate::servers::Server;
+
+const CONNECTIONS: &str = "32";
+
+/// Requests that are sent again and again.
+pub(crate) struct Load {
+    script: tempfile::NamedTempFile,
+}
+
+#[derive(Debug)]
+pub(crate) struct Figures {
+    pub(crate) rate: f64,
+    pub(crate) cpu_secs_per_million: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+}
+
+impl Load {
+    pub(crate) fn of(made: &Made, group: Group) -> Self {
+        Self::new("/check", &made.keys(group))
+    }
+
+    /// GETs of a path with each key in turn, from prepared texts.
+    pub(crate) fn new(path: &str, keys: &[&str]) -> Self {
+        let mut script = tempfile::NamedTempFile::new().unwrap();
+        writeln!(script, "local keys = {{}}").unwrap();
+        for key in keys {
+            writeln!(script, "keys[#keys + 1] = \"{key}\"").unwrap();
+        }
+        writeln!(
+            script,
+            "local texts, place = {{}}, 0
+            function init() for i, key in ipairs(keys) do texts[i] = wrk.format(\"GET\", \"{path}\", {{[\"X-API-Key\"] = key}}) end end
+            function request() place = place % #texts + 1; return texts[place] end
+            function done(s, l) io.write(string.format(\"%d %d %d %d %f %f\\n\", s.requests, s.duration, s.errors.status,
+            s.errors.connect + s.errors.read + s.errors.write + s.errors.timeout, l:percentile(50), l:percentile(99))) end"
+        )
+        .unwrap();
+        Self { script }
+    }
+
+    /// Runs for so many seconds. Every answer must be 200.
+    pub(crate) fn run(&self, server: &Server, secs: usize) -> Figures {
+        let before = server.cpu_secs();
+        let mut wrk = Command::new("taskset");
+        wrk.args(["-c", "1", "wrk", "-t1", "-c", CONNECTIONS, "-d", &format!("{secs}s"), "--latency", "-s"]);
+        let ran = wrk.arg(self.script.path()).arg(format!("http://127.0.0.1:{}", server.port)).output().unwrap();
+        let cpu_secs = server.cpu_secs() - before;
+        let text = String::from_utf8(ran.stdout).unwrap();
+        let said: Vec<f64> = text.lines().last().unwrap().split(' ').map(|number| number.parse().unwrap()).collect();
+        let [requests, duration_us, refused, broken, p50_us, p99_us] = said[..] else {
+            unreachable!("wrk said: {text}");
+        };
+        assert!(refused == 0.0 && broken == 0.0, "{text}");
+        Figures { rate: requests / duration_us * 1e6, cpu_secs_per_million: cpu_secs / requests * 1e6, p50_us, p99_us }
+    }
+}

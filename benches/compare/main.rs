@@ -1,0 +1,116 @@
+//! The server's decision against a bare actix-web server with the same answer, and against nginx's `limit_req`, in one run.
+//!
+//! `cargo bench --bench compare` builds and runs it; it needs wrk and taskset, and nginx if that is to take part. Servers run in turn,
+//! A B C A B C, each with one worker on one core, wrk with one thread and 32 connections on another. CPU is what the system accounts to
+//! the server's own processes, so that wrk does not blur it. `ROUNDS=3 SECS=5 ACCOUNTS=10000` are its settings.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::allow_attributes,
+    reason = "a bench that fails should stop"
+)]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a program with settings of its own that prints a table"
+)]
+
+mod accounts;
+mod bare;
+mod load;
+mod servers;
+
+use accounts::Group;
+use load::{Figures, Load};
+use servers::{Klinky, Server};
+
+/// What stands in a row of the table.
+struct Contestant {
+    name: &'static str,
+    server: Server,
+    load: Load,
+    figures: Vec<Figures>,
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let Some(place) = args.iter().position(|arg| arg == bare::FLAG) {
+        return bare::serve(args[place + 1].parse().unwrap());
+    }
+    let setting = |name: &str, default: usize| std::env::var(name).ok().map_or(default, |text| text.parse().unwrap());
+    let (rounds, secs) = (setting("ROUNDS", 3), setting("SECS", 5));
+    let dir = tempfile::tempdir().unwrap();
+    let made = accounts::make(dir.path(), setting("ACCOUNTS", 10_000));
+    let lax = |name: &str, flags: &[&str]| {
+        let data = dir.path().join(name);
+        servers::restore(&made.dump, &data);
+        servers::klinky(&Klinky { data, flags })
+    };
+    let plain = lax("plain", &["--log", "off"]);
+    let logging = lax("logging", &["--log-format", "text"]);
+    let strict = lax("strict", &["--log", "off", "--flush-every-ms", "0"]);
+    let linked = made.link(&plain);
+    let mut contestants = vec![
+        Contestant::new("bare actix-web", servers::bare(), Load::of(&made, Group::Spread)),
+        Contestant::new("klinky, limits from 10,000", plain.clone(), Load::of(&made, Group::Spread)),
+        Contestant::new("klinky, one hot account", plain.clone(), Load::of(&made, Group::Hot)),
+        Contestant::new("klinky, limit 1,000", plain.clone(), Load::of(&made, Group::Thousand)),
+        Contestant::new("klinky, limit 199, no blocks", plain.clone(), Load::of(&made, Group::Small)),
+        Contestant::new("klinky, text log", logging, Load::of(&made, Group::Spread)),
+        Contestant::new("klinky, --flush-every-ms 0", strict, Load::of(&made, Group::Spread)),
+        Contestant::new("klinky, one link by id", plain, linked),
+    ];
+    match servers::nginx(dir.path()) {
+        Some(nginx) => contestants.insert(1, Contestant::new("nginx limit_req", nginx, Load::of(&made, Group::Spread))),
+        None => println!("nginx is not installed and takes no part"),
+    }
+    for contestant in &contestants {
+        contestant.load.run(&contestant.server, 1);
+    }
+    for round in 1..=rounds {
+        for contestant in &mut contestants {
+            let figures = contestant.load.run(&contestant.server, secs);
+            println!("round {round}: {:30} {figures:?}", contestant.name);
+            contestant.figures.push(figures);
+        }
+    }
+    print(&contestants, rounds, secs);
+}
+
+impl Contestant {
+    fn new(name: &'static str, server: Server, load: Load) -> Self {
+        Self { name, server, load, figures: Vec::new() }
+    }
+
+    fn median(&self, of: impl Fn(&Figures) -> f64) -> f64 {
+        median(self.figures.iter().map(of).collect())
+    }
+
+    /// The median of each round's ratio to the same round of another: what slows the machine slows both.
+    fn ratio(&self, other: &Self, of: impl Fn(&Figures) -> f64) -> f64 {
+        median(self.figures.iter().zip(&other.figures).map(|(own, base)| of(own) / of(base)).collect())
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn print(contestants: &[Contestant], rounds: usize, secs: usize) {
+    let base = &contestants[0];
+    println!("\nmedians of {rounds} rounds of {secs} s; ratios are to the bare server of the same round\n");
+    println!("| | req/s | ÷ bare | CPU s per 1M | ÷ bare | p50 µs | p99 µs |\n|---|---|---|---|---|---|---|");
+    for row in contestants {
+        println!(
+            "| {} | {:.0} | {:.2} | {:.1} | {:.2} | {:.0} | {:.0} |",
+            row.name,
+            row.median(|figures| figures.rate),
+            row.ratio(base, |figures| figures.rate),
+            row.median(|figures| figures.cpu_secs_per_million),
+            row.ratio(base, |figures| figures.cpu_secs_per_million),
+            row.median(|figures| figures.p50_us),
+            row.median(|figures| figures.p99_us),
+        );
+    }
+}
