@@ -12,6 +12,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
 use klinky::accounts::{self, AccountDraft};
 use klinky::domain::decision::{Cost, Limit, Used, decide};
+use klinky::domain::endpoint::EndpointName;
 use klinky::domain::id::AccountId;
 use klinky::domain::key::{KeyFormat, Scope};
 use klinky::domain::plan::PlanId;
@@ -22,16 +23,18 @@ use klinky::gate::{Access, Gate};
 use klinky::keys::{self, KeyDraft};
 use klinky::plans::first_plans;
 use klinky::store::{Author, Store, StoreOptions};
+use klinky::usage::{Usage, UsageWriter};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 const NO_LIMIT: Limit = Limit::new(u32::MAX);
+const FLUSH_WITHIN: Duration = Duration::from_millis(100);
 const SPREAD: u32 = 100_000;
 /// Accounts of the whole gate, each with a key: durable writes, so a bench does not make a million.
 const HOLDERS: usize = 2_000;
 
 fn open(dir: &tempfile::TempDir) -> Arc<Store> {
-    let options = StoreOptions { dir: dir.path().to_owned(), flush_within: Duration::from_millis(100) };
+    let options = StoreOptions { dir: dir.path().to_owned(), flush_within: FLUSH_WITHIN };
     Arc::new(Store::open(&options, &first_plans().unwrap()).unwrap())
 }
 
@@ -82,8 +85,13 @@ fn gate(c: &mut Criterion) {
     let store = open(&dir);
     let format = KeyFormat::new("klinky").unwrap();
     let secrets = holders(&store, &format);
-    let gate = Gate::new(store, format);
-    let admit = |key: &str| gate.admit(key.as_bytes(), Access::Read, Cost::ONE, now()).now_or_never().unwrap().unwrap();
+    let usage = Arc::new(Usage::new(Arc::clone(&store)));
+    let _writer = UsageWriter::start(Arc::clone(&usage), FLUSH_WITHIN).unwrap();
+    let gate = Gate::new(store, format, usage);
+    let endpoint = EndpointName::of_route("GET", "/public/links");
+    let admit = |key: &str| {
+        gate.admit(key.as_bytes(), Access::Read, Cost::ONE, &endpoint, now()).now_or_never().unwrap().unwrap()
+    };
     let hot = secrets.first().unwrap();
     c.bench_function("gate: one hot account", |b| b.iter(|| admit(hot)));
     let mut rng = StdRng::seed_from_u64(1);

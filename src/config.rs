@@ -7,9 +7,11 @@
 #![allow(rustdoc::bare_urls, clippy::allow_attributes, reason = "likewise; only rustdoc would see an expectation met")]
 
 mod backups;
+mod dump;
 mod gateway;
 mod links;
 mod parse;
+mod usage;
 mod verify;
 
 use std::net::SocketAddr;
@@ -20,12 +22,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 pub use self::backups::{BackupArgs, BackupSettings};
+pub use self::dump::{DumpArgs, DumpFormat, DumpKind, DumpSettings};
 pub use self::gateway::{CostRule, GatewayArgs, GatewaySettings, Upstream};
 pub use self::links::{LinkArgs, LinkSettings};
 use self::parse::{
     Faults, cores, parse_address, parse_bounded, parse_choice, parse_network, parse_origin, parse_ttl, parse_workers,
     read_issuer,
 };
+pub use self::usage::UsageArgs;
 pub use self::verify::VerifyArgs;
 use crate::domain::id::AccountId;
 use crate::domain::key::KeyFormat;
@@ -113,6 +117,9 @@ pub struct ServeArgs {
     /// Links of the built-in API.
     #[command(flatten)]
     pub links: LinkArgs,
+    /// Usage.
+    #[command(flatten)]
+    pub usage: UsageArgs,
     /// Another API in place of them.
     #[command(flatten)]
     pub gateway: GatewayArgs,
@@ -136,31 +143,6 @@ pub struct ServeArgs {
     /// The JWT secret; likewise.
     #[arg(skip = secret_from_env("KLINKY_JWT_SECRET"))]
     pub jwt_secret: Option<Secret>,
-}
-
-/// Flags of `dump`.
-#[derive(Debug, Args)]
-pub struct DumpArgs {
-    /// The data directory
-    #[arg(long, env = "KLINKY_DATA_DIR", value_name = "DIR", default_value = "data/db")]
-    pub data_dir: PathBuf,
-    /// Where a running server's admin listener is
-    ///
-    /// Default: where the server left word in the data directory that it is.
-    #[arg(long, env = "KLINKY_ADMIN_LISTEN", value_name = "ADDR")]
-    pub admin_listen: Option<String>,
-    /// How the dump looks: json, lines that restore reads, or table, for people
-    #[arg(long, env = "KLINKY_DUMP_FORMAT", value_name = "FORMAT", default_value = "json")]
-    pub format: String,
-    /// Only these kinds of rows: plans, accounts, keys, counters, or several with commas
-    #[arg(long, env = "KLINKY_DUMP_ONLY", value_name = "KINDS", value_delimiter = ',')]
-    pub only: Vec<String>,
-    /// Only this account, with its plan, keys and counters
-    #[arg(long, env = "KLINKY_DUMP_ACCOUNT", value_name = "ID")]
-    pub account: Option<String>,
-    /// The admin token; only from the environment.
-    #[arg(skip = secret_from_env("KLINKY_ADMIN_TOKEN"))]
-    pub admin_token: Option<Secret>,
 }
 
 /// Flags of `restore`.
@@ -196,47 +178,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// How a dump looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DumpFormat {
-    /// JSON lines.
-    Json,
-    /// Columns for people.
-    Table,
-}
-
-/// A kind of rows in a dump.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DumpKind {
-    /// Plans.
-    Plans,
-    /// Accounts.
-    Accounts,
-    /// Keys, as hashes.
-    Keys,
-    /// Counters.
-    Counters,
-    /// Links, with their clicks.
-    Links,
-}
-
-/// What `dump` prints, and from where, checked.
-#[derive(Debug, Clone)]
-pub struct DumpSettings {
-    /// The data directory.
-    pub data_dir: PathBuf,
-    /// Where a running server's admin listener is, if that was said.
-    pub admin_listen: Option<SocketAddr>,
-    /// How the dump looks.
-    pub format: DumpFormat,
-    /// Only these kinds of rows; all if empty.
-    pub only: Vec<DumpKind>,
-    /// Only this account.
-    pub account: Option<AccountId>,
-    /// From the environment.
-    pub admin_token: Option<Secret>,
 }
 
 /// What `token` signs, checked.
@@ -275,6 +216,8 @@ pub struct ServeSettings {
     pub issuer: Option<Issuer>,
     /// What links run on.
     pub links: LinkSettings,
+    /// Days that usage is kept.
+    pub usage_retention_days: u32,
     /// The API that is guarded in place of the links, if one is.
     pub gateway: Option<GatewaySettings>,
     /// Backups, if they are wanted.
@@ -310,13 +253,16 @@ impl ServeArgs {
         faults.keep("--log-format", self.log_format());
         faults.check_log(&self.log);
         let (links, gateway) = (self.links.check(&mut faults), self.gateway.check(&mut faults));
+        let usage_retention_days = self.usage.check(&mut faults);
         let backups = self.backups.check(&self.data_dir, &mut faults);
         let (Some(listen), Some(admin_listen), Some(links), Some(gateway)) = (listen, admin_listen, links, gateway)
         else {
             return Err(faults.0);
         };
-        match (flush_ms, key_format, workers, issuer) {
-            (Some(flush_ms), Some(key_format), Some(workers), Some(issuer)) if faults.0.is_empty() => {
+        match (flush_ms, key_format, workers, issuer, usage_retention_days) {
+            (Some(flush_ms), Some(key_format), Some(workers), Some(issuer), Some(usage_retention_days))
+                if faults.0.is_empty() =>
+            {
                 Ok(ServeSettings {
                     listen,
                     admin_listen,
@@ -328,6 +274,7 @@ impl ServeArgs {
                     trusted_proxies,
                     issuer,
                     links,
+                    usage_retention_days,
                     gateway,
                     backups,
                     admin_token: self.admin_token.clone(),
@@ -344,32 +291,6 @@ impl ServeArgs {
     /// When it is neither text nor json.
     pub fn log_format(&self) -> Result<LogFormat, String> {
         parse_choice(&self.log_format)
-    }
-}
-
-impl DumpArgs {
-    /// Checks all values.
-    ///
-    /// # Errors
-    /// With a line for each fault.
-    pub fn check(self) -> Result<DumpSettings, Vec<String>> {
-        let mut faults = Faults::default();
-        let admin_listen = self.admin_listen.as_deref().map(parse_address).transpose();
-        let admin_listen = faults.keep("--admin-listen", admin_listen);
-        let format = faults.keep("--format", parse_choice(&self.format));
-        let only = faults.keep_all("--only", &self.only, parse_choice);
-        let account = faults.keep("--account", self.account.as_deref().map(AccountId::parse).transpose());
-        match (admin_listen, format, account) {
-            (Some(admin_listen), Some(format), Some(account)) if faults.0.is_empty() => Ok(DumpSettings {
-                data_dir: self.data_dir,
-                admin_listen,
-                format,
-                only,
-                account,
-                admin_token: self.admin_token,
-            }),
-            _ => Err(faults.0),
-        }
     }
 }
 

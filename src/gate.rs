@@ -6,18 +6,22 @@
 use std::sync::Arc;
 
 use crate::domain::decision::{Cost, Decision, Standing, Used};
+use crate::domain::endpoint::EndpointName;
 use crate::domain::id::{AccountId, KeyId};
 use crate::domain::key::{KeyFormat, Scope};
 use crate::domain::plan::PlanId;
 use crate::domain::time::Timestamp;
+use crate::domain::usage::Spender;
 use crate::domain::window::Window;
 use crate::store::{Holder, Store, StoreError};
+use crate::usage::Usage;
 
 /// Lets requests through, or does not.
 #[derive(Clone)]
 pub struct Gate {
     store: Arc<Store>,
     key_format: KeyFormat,
+    usage: Arc<Usage>,
 }
 
 /// What a request wants to do, as far as a key's scope cares.
@@ -40,6 +44,15 @@ pub struct Known {
     pub plan: PlanId,
     /// Where it stands, this request included if it was counted.
     pub standing: Standing,
+}
+
+impl Known {
+    /// Whose usage a request with a key is; `None` for a session, which spends nothing.
+    #[must_use]
+    pub fn spender(&self) -> Option<Spender> {
+        let (account_id, window) = (self.account_id, self.standing.window());
+        self.key_id.map(|key_id| Spender { account_id, window, key_id })
+    }
 }
 
 /// Why a request does not pass. Nothing was counted.
@@ -79,25 +92,38 @@ pub enum Stop {
 }
 
 impl Gate {
-    /// A gate to `store` for keys of `key_format`.
+    /// A gate to `store` for keys of `key_format`, which leaves with `usage` what it decides.
     #[must_use]
-    pub fn new(store: Arc<Store>, key_format: KeyFormat) -> Self {
-        Self { store, key_format }
+    pub fn new(store: Arc<Store>, key_format: KeyFormat, usage: Arc<Usage>) -> Self {
+        Self { store, key_format, usage }
     }
 
-    /// Decides on a request that shows `key`, and counts it if it passes. When this returns, the
-    /// count is as durable as the store was opened to make it.
+    /// Decides on a request that shows `key`, and counts it if it passes, also as usage of `endpoint`. When this
+    /// returns, the count is as durable as the store was opened to make it.
     ///
     /// # Errors
     /// When the request does not pass.
-    pub async fn admit(&self, key: &[u8], access: Access, cost: Cost, now: Timestamp) -> Result<Known, Refusal> {
+    pub async fn admit(
+        &self,
+        key: &[u8],
+        access: Access,
+        cost: Cost,
+        endpoint: &EndpointName,
+        now: Timestamp,
+    ) -> Result<Known, Refusal> {
         let holder = self.holder(key, access, now)?;
         let window = Window::at(now);
         let (decision, used) = self.store.take(holder.account_id, window, holder.in_force.limit, cost)?;
+        let spender = Spender { account_id: holder.account_id, window, key_id: holder.key_id };
         match decision {
-            Decision::Denied => Err(stopped(holder, used, now, Stop::LimitReached)),
+            Decision::Denied => {
+                self.usage.deny(spender, endpoint);
+                Err(stopped(holder, used, now, Stop::LimitReached))
+            }
             Decision::Allowed(_) => {
-                self.make_durable(holder.account_id, window, cost).await?;
+                // Before anything is waited for: a client may go away meanwhile.
+                self.usage.count(spender, endpoint, cost);
+                self.make_durable(spender, endpoint, cost).await?;
                 Ok(known(holder, used, now))
             }
         }
@@ -107,9 +133,12 @@ impl Gate {
     ///
     /// # Errors
     /// When the counter cannot be written either.
-    pub fn give_back(&self, known: &mut Known, cost: Cost) -> Result<(), StoreError> {
+    pub fn give_back(&self, known: &mut Known, endpoint: &EndpointName, cost: Cost) -> Result<(), StoreError> {
+        self.store.give_back(known.account_id, known.standing.window(), cost)?;
+        if let Some(spender) = known.spender() {
+            self.usage.give_back(spender, endpoint, cost);
+        }
         let standing = &mut known.standing;
-        self.store.give_back(known.account_id, standing.window(), cost)?;
         standing.used = standing.used.minus(cost);
         Ok(())
     }
@@ -163,11 +192,12 @@ impl Gate {
 
     /// Waits for the disk if the store says so, and gives the units back if the disk refuses, so that
     /// what is answered as an error was not counted.
-    async fn make_durable(&self, account: AccountId, window: Window, cost: Cost) -> Result<(), StoreError> {
-        let Some(commit) = self.store.commit_if_due(account, window) else { return Ok(()) };
+    async fn make_durable(&self, spender: Spender, endpoint: &EndpointName, cost: Cost) -> Result<(), StoreError> {
+        let Some(commit) = self.store.commit_if_due(spender.account_id, spender.window) else { return Ok(()) };
         let refused = commit.done().await;
         if refused.is_err() {
-            self.store.give_back(account, window, cost)?;
+            self.store.give_back(spender.account_id, spender.window, cost)?;
+            self.usage.give_back(spender, endpoint, cost);
         }
         refused
     }

@@ -1,4 +1,4 @@
-//! What must be done from time to time, on a thread of its own: purging counters of past hours, clicks of past
+//! What must be done from time to time, on a thread of its own: purging counters of past hours, clicks and usage of past
 //! months and expired answers, and writing last uses of keys. Requests neither do it nor wait for it.
 
 use std::error::Error;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::background::{Background, Stop};
 use crate::clock::Clock;
-use crate::domain::id::LinkId;
+use crate::domain::id::{AccountId, LinkId};
 use crate::domain::time::Day;
 use crate::domain::window::Window;
 use crate::store::{Store, StoreError};
@@ -16,8 +16,19 @@ use crate::store::{Store, StoreError};
 const ROUND: Duration = Duration::from_secs(1);
 /// Links that are looked at in a round: a million links are gone round in 17 minutes.
 const LINKS_PER_ROUND: usize = 1000;
+/// Accounts whose usage is looked at in a round, likewise.
+const ACCOUNTS_PER_ROUND: usize = 1000;
 /// Between two purge steps: half of the time at most goes into purging, however much there is.
 const PURGE_PAUSE: Duration = Duration::from_millis(10);
+
+/// How many days things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Clicks.
+    pub click_days: u32,
+    /// Usage.
+    pub usage_days: u32,
+}
 
 /// The running thread; it ends when this is stopped or dropped.
 pub struct Housekeeping(Background);
@@ -27,11 +38,14 @@ impl Housekeeping {
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(store: Arc<Store>, clock: Arc<dyn Clock>, click_retention_days: u32) -> std::io::Result<Self> {
+    pub fn start(store: Arc<Store>, clock: Arc<dyn Clock>, retention: Retention) -> std::io::Result<Self> {
         let thread = Background::start("housekeeping", move |stop| {
-            let mut links = LinkWalk { click_retention_days, after: None };
+            let mut links = LinkWalk { click_retention_days: retention.click_days, after: None };
+            let mut usage = UsageWalk { retention_days: retention.usage_days, after: None };
             while !stop.sleep(ROUND) {
-                let done = round(&store, clock.as_ref(), stop).and_then(|()| links.walk(&store, clock.as_ref(), stop));
+                let clock = clock.as_ref();
+                let done = round(&store, clock, stop).and_then(|()| links.walk(&store, clock, stop));
+                let done = done.and_then(|()| usage.walk(&store, clock, stop));
                 if let Err(error) = done {
                     tracing::error!(error = &error as &dyn Error, "housekeeping failed; it is tried again");
                 }
@@ -87,6 +101,29 @@ impl LinkWalk {
             }
         }
         self.after = page.items.last().copied().filter(|_last| page.has_more);
+        Ok(())
+    }
+}
+
+/// Goes round all accounts that have usage, some of them each round, and purges what it need not keep: also all of an
+/// account that was removed, should its removal have been interrupted.
+struct UsageWalk {
+    retention_days: u32,
+    after: Option<AccountId>,
+}
+
+impl UsageWalk {
+    fn walk(&mut self, store: &Store, clock: &dyn Clock, stop: &Stop) -> Result<(), StoreError> {
+        let first_kept = Window::at(Day::of(clock.now()).minus(self.retention_days).start());
+        for _account in 0..ACCOUNTS_PER_ROUND {
+            self.after = store.next_account_with_usage(self.after)?;
+            let Some(account) = self.after else { break };
+            while store.purge_usage_step(account, first_kept)? {
+                if stop.sleep(PURGE_PAUSE) {
+                    return Ok(());
+                }
+            }
+        }
         Ok(())
     }
 }

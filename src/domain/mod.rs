@@ -6,6 +6,7 @@
 pub mod account;
 pub mod click;
 pub mod decision;
+pub mod endpoint;
 pub mod id;
 pub mod idempotency;
 pub mod key;
@@ -13,6 +14,7 @@ pub mod link;
 pub mod plan;
 pub mod text;
 pub mod time;
+pub mod usage;
 pub mod variant;
 pub mod web;
 pub mod window;

@@ -48,6 +48,18 @@ impl Window {
         Self(self.0.saturating_sub(1))
     }
 
+    /// The window so many hours before.
+    #[must_use]
+    pub const fn minus(self, hours: u32) -> Self {
+        Self(self.0.saturating_sub(hours))
+    }
+
+    /// The window so many hours after.
+    #[must_use]
+    pub const fn plus(self, hours: u32) -> Self {
+        Self(self.0.saturating_add(hours))
+    }
+
     /// The first instant of the window.
     #[must_use]
     pub fn start(self) -> Timestamp {

@@ -13,9 +13,10 @@ pub(crate) use self::original::Endpoint;
 use self::original::Original;
 use super::error::ApiError;
 use super::extract::{self, Query, field};
+use super::usage::Counted;
 use super::{State, headers};
 use crate::domain::decision::Cost;
-use crate::gate::{Access, Known};
+use crate::gate::Known;
 
 const ACCOUNT: HeaderName = HeaderName::from_static("x-klinky-account");
 const PLAN: HeaderName = HeaderName::from_static("x-klinky-plan");
@@ -88,10 +89,10 @@ async fn sub_request(
         Err(error) => Err(error),
         Ok((original, cost)) => {
             let admitted = match extract::api_key(request.headers()) {
-                Ok(key) => decide(state, key, original.access, cost).await,
+                Ok(key) => decide(state, key, &original, cost).await,
                 Err(error) => Err(error),
             };
-            remember(state, request, &admitted, original.endpoint);
+            remember(state, request, &admitted, original);
             admitted
         }
     };
@@ -106,8 +107,8 @@ async fn sub_request(
     response
 }
 
-async fn decide(state: &State, key: &[u8], access: Access, cost: Cost) -> Result<Known, ApiError> {
-    Ok(state.gate.admit(key, access, cost, state.clock.now()).await?)
+async fn decide(state: &State, key: &[u8], original: &Original, cost: Cost) -> Result<Known, ApiError> {
+    Ok(state.gate.admit(key, original.access, cost, &original.name(), state.clock.now()).await?)
 }
 
 /// An empty body: nginx opens a new connection for each sub-request whose answer has one.
@@ -125,14 +126,17 @@ fn known(admitted: &Result<Known, ApiError>) -> Option<&Known> {
     }
 }
 
-/// For metrics and the log line.
-fn remember(state: &State, request: &HttpRequest, admitted: &Result<Known, ApiError>, endpoint: Option<Endpoint>) {
+/// For metrics, usage and the log line.
+fn remember(state: &State, request: &HttpRequest, admitted: &Result<Known, ApiError>, original: Original) {
     let mut extensions = request.extensions_mut();
     extensions.insert(state.metrics.count_decision(admitted));
     if let Some(known) = known(admitted) {
         extensions.insert(known.clone());
     }
-    if let Some(endpoint) = endpoint {
+    if let Some(counted) = admitted.as_ref().ok().and_then(|known| Counted::of(known, original.name())) {
+        extensions.insert(counted);
+    }
+    if let Some(endpoint) = original.endpoint {
         extensions.insert(endpoint);
     }
 }

@@ -16,6 +16,7 @@ use serde::de::IgnoredAny;
 
 use super::error::{ApiError, StoreFailed};
 use super::json_fields::Object;
+use super::usage::{self, Counted};
 use super::{State, extract, gateway, headers};
 use crate::domain::decision::Cost;
 use crate::domain::time::Timestamp;
@@ -35,18 +36,22 @@ pub(crate) async fn by_key<B: MessageBody + 'static>(
         None => Ok(Cost::ONE),
     };
     let paid = *cost.as_ref().unwrap_or(&Cost::ONE);
+    let (access, endpoint) = (access(request.method()), usage::endpoint(&request));
     let admitted = match (cost, extract::api_key(request.headers())) {
-        (Ok(cost), Ok(key)) => state.gate.admit(key, access(request.method()), cost, now).await.map_err(ApiError::from),
+        (Ok(cost), Ok(key)) => state.gate.admit(key, access, cost, &endpoint, now).await.map_err(ApiError::from),
         (Err(error), _) | (Ok(_), Err(error)) => Err(error),
     };
     let outcome = state.metrics.count_decision(&admitted);
     request.extensions_mut().insert(outcome);
     let counted = admitted.as_ref().ok().cloned();
     let mut response = pass(request, next, admitted).await?;
-    if let Some(mut known) = counted.filter(|_known| response.response().extensions().contains::<StoreFailed>()) {
+    let Some(mut known) = counted else { return Ok(response) };
+    if response.response().extensions().contains::<StoreFailed>() {
         // The answer says that nothing was counted.
-        state.gate.give_back(&mut known, paid).map_err(ApiError::from)?;
+        state.gate.give_back(&mut known, &endpoint, paid).map_err(ApiError::from)?;
         headers::set_limits(response.headers_mut(), &known.standing);
+    } else if let Some(counted) = Counted::of(&known, endpoint) {
+        response.request().extensions_mut().insert(counted);
     }
     Ok(response)
 }

@@ -23,7 +23,10 @@ mod redirect;
 mod reference;
 mod routes;
 mod state;
+mod threads;
 mod trace;
+mod usage;
+mod usage_views;
 mod views;
 mod visitor;
 
@@ -44,15 +47,14 @@ use self::error::ApiError;
 use self::metrics::Metrics;
 use self::routes::{nothing_here, resource};
 pub(crate) use self::state::{Listener, State};
+use self::threads::Threads;
 use self::visitor::CookieKey;
 use crate::backups::{BackupError, Backups};
 use crate::clock::Clock;
 use crate::config::ServeSettings;
 use crate::gate::Gate;
-use crate::housekeeping::Housekeeping;
 use crate::idempotency::Idempotency;
 use crate::plans::{PlansError, first_plans};
-use crate::recorder::Recorder;
 use crate::secrets::{self, Secret, SecretError};
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
 use crate::tokens::{Signer, Verifier};
@@ -125,9 +127,7 @@ pub struct Running {
     jwt_secret: Secret,
     handles: [ServerHandle; 2],
     tasks: [actix_web::rt::task::JoinHandle<io::Result<()>>; 2],
-    housekeeping: Housekeeping,
-    backups: Option<Backups>,
-    recorder: Arc<Recorder>,
+    threads: Threads,
 }
 
 /// Opens the store, starts both listeners, and returns while they run. Needs an actix system.
@@ -157,14 +157,9 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
     let dir = store.dir();
     let admin_token = settings.admin_token.clone().map_or_else(|| secrets::admin_token(dir), Ok)?;
     let jwt_secret = settings.jwt_secret.clone().map_or_else(|| secrets::jwt_secret(dir), Ok)?;
-    let retention_days = settings.links.click_retention_days;
-    let housekeeping = Housekeeping::start(Arc::clone(&store), Arc::clone(&clock), retention_days);
-    let housekeeping = housekeeping.map_err(ServeError::System)?;
-    let start_backups = |settings| Backups::start(Arc::clone(&store), Arc::clone(&clock), settings);
-    let backups = settings.backups.clone().map(start_backups).transpose()?;
-    let recorder = Arc::new(Recorder::start(Arc::clone(&store)).map_err(ServeError::System)?);
+    let threads = Threads::start(settings, &clock, &store)?;
     let state = web::Data::new(State {
-        gate: Gate::new(Arc::clone(&store), settings.key_format.clone()),
+        gate: Gate::new(Arc::clone(&store), settings.key_format.clone(), Arc::clone(&threads.usage)),
         idempotency: Idempotency::new(Arc::clone(&store)),
         clock,
         key_format: settings.key_format.clone(),
@@ -173,9 +168,12 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         admin_token: admin_token.clone(),
         lockouts: Lockouts::default(),
         dumps: Arc::new(Semaphore::new(DUMPS_MAX)),
-        metrics: Metrics::new(backups.as_ref().map(Backups::totals)),
+        metrics: Metrics::new(threads.backups.as_ref().map(Backups::totals)),
         trusted_proxies: settings.trusted_proxies.clone(),
-        recorder: Arc::clone(&recorder),
+        recorder: Arc::clone(&threads.recorder),
+        usage: Arc::clone(&threads.usage),
+        usage_reads: Semaphore::new(usage_views::READS_MAX),
+        usage_retention_days: settings.usage_retention_days,
         links: settings.links.clone(),
         cookie_key: CookieKey::new(&jwt_secret).ok_or_else(|| ServeError::System(io::Error::other("no cookie key")))?,
         gateway: settings.gateway.clone(),
@@ -209,9 +207,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         jwt_secret,
         handles: [public_server.handle(), admin_server.handle()],
         tasks: [actix_web::rt::spawn(public_server), actix_web::rt::spawn(admin_server)],
-        housekeeping,
-        backups,
-        recorder,
+        threads,
     })
 }
 
@@ -255,9 +251,7 @@ impl Running {
         futures_util::future::join(public.stop(true), admin.stop(true)).await;
         let store = self.store;
         let store = off_runtime(move || {
-            self.backups.iter_mut().for_each(Backups::stop);
-            self.housekeeping.stop();
-            self.recorder.stop();
+            self.threads.stop();
             let removed = secrets::remove_admin_address(store.dir());
             store.close().map_err(ServeError::Close)?;
             removed?;

@@ -2,7 +2,7 @@
 //!
 //! | listener | path | who may | file |
 //! |---|---|---|---|
-//! | public | `/api/v1/public/keys…`, `/account` | a session (JWT) | `public/` |
+//! | public | `/api/v1/public/keys…`, `/account`, `/usage` | a session (JWT) | `public/` |
 //! | public | `/api/v1/public/…` | a key, limited and counted | `public/` |
 //! | public | `/{slug}`, `/c/{link id}` | anybody | `redirect.rs` |
 //! | public | `/check`, `/check/…` | asks for a key, cost as said | `check.rs` |

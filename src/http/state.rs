@@ -15,12 +15,14 @@ use crate::clock::Clock;
 use crate::config::{GatewaySettings, LinkSettings};
 use crate::domain::key::KeyFormat;
 use crate::domain::time::{Day, Timestamp};
+use crate::domain::window::Window;
 use crate::gate::Gate;
 use crate::idempotency::Idempotency;
 use crate::recorder::Recorder;
 use crate::secrets::Secret;
 use crate::store::Store;
 use crate::tokens::{Signer, Verifier};
+use crate::usage::Usage;
 
 /// What every handler can reach.
 pub(crate) struct State {
@@ -37,6 +39,9 @@ pub(crate) struct State {
     pub(crate) metrics: Metrics,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) recorder: Arc<Recorder>,
+    pub(crate) usage: Arc<Usage>,
+    pub(crate) usage_reads: Semaphore,
+    pub(crate) usage_retention_days: u32,
     pub(crate) links: LinkSettings,
     pub(crate) cookie_key: CookieKey,
     pub(crate) gateway: Option<GatewaySettings>,
@@ -55,6 +60,11 @@ impl State {
 
     pub(crate) fn is_https(&self) -> bool {
         self.links.public_url.as_ref().is_some_and(|url| url.starts_with("https://"))
+    }
+
+    /// The first hour whose usage is kept: that at the start of a UTC day.
+    pub(crate) fn first_kept_usage(&self, now: Timestamp) -> Window {
+        Window::at(Day::of(now).minus(self.usage_retention_days).start())
     }
 
     /// The first instant whose clicks are kept: the start of a UTC day.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -14,7 +15,7 @@ use super::check::Endpoint;
 use super::error::{self, ApiError, BodyIsFinal, Said};
 use super::headers::REQUEST_ID;
 use super::metrics::Outcome;
-use super::{Listener, State, client, gateway};
+use super::{Listener, State, client, gateway, usage};
 use crate::clock::Stopwatch;
 use crate::gate::Known;
 
@@ -52,7 +53,9 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
         response.headers_mut().insert(REQUEST_ID, value);
     }
     state.metrics.count_response(**listener, response.status());
-    span.in_scope(|| log(&response, &state, started.elapsed_us()));
+    let duration_us = started.elapsed_us();
+    usage::note_answer(&state, &response, Duration::from_micros(duration_us));
+    span.in_scope(|| log(&response, &state, duration_us));
     Ok(response)
 }
 

@@ -21,6 +21,7 @@
 //! | `click_days` | link id ‖ day, big-endian `u32` (20) | record: clicks of the days before it, sums |
 //! | `click_totals` | link id (16) | record: sums |
 //! | `conversions` | link id ‖ visitor (32) | milliseconds, big-endian `i64` |
+//! | `usage` | account id ‖ hour, big-endian `u32` ‖ key id ‖ endpoint (36 and more) | record |
 //! | `audit` | number, big-endian `u64` | record |
 //! | `idempotency` | account id ‖ SHA-256 of the key (48), and for each piece of the body ‖ its number, big-endian `u16` (50) | record |
 //! | `idempotency_by_time` | expiry, milliseconds as big-endian `i64` ‖ account id ‖ SHA-256 (56) | – |
@@ -32,10 +33,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::decision::Used;
+use crate::domain::endpoint::EndpointName;
 use crate::domain::id::{AccountId, ClickId, KeyId, LinkId};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::key::KeyHash;
 use crate::domain::time::{Day, Timestamp};
+use crate::domain::usage::Spender;
 use crate::domain::window::Window;
 
 /// Most bytes in a record's body: above the largest (a link with 250 geo rules, 66 KiB), far below
@@ -108,6 +111,36 @@ pub(super) fn parse_counter_key(bytes: &[u8]) -> Result<(Window, AccountId), Dam
 /// What the keys of all of a window's counters begin with; smaller than all of them, larger than any before.
 pub(super) fn window_prefix(window: Window) -> [u8; 4] {
     window.as_hours().to_be_bytes()
+}
+
+/// What the keys of all of an account's usage in a window begin with.
+pub(super) fn usage_hour_key(account: AccountId, window: Window) -> [u8; 20] {
+    concat(account.as_bytes(), &window_prefix(window))
+}
+
+/// Larger than the keys of all of an account's usage, smaller than those of any later account.
+pub(super) fn usage_end_key(account: AccountId) -> [u8; 20] {
+    usage_hour_key(account, Window::from_hours(u32::MAX))
+}
+
+pub(super) fn usage_key(spender: &Spender, endpoint: &EndpointName) -> Vec<u8> {
+    let hour = usage_hour_key(spender.account_id, spender.window);
+    [&hour, spender.key_id.as_bytes().as_slice(), endpoint.as_str().as_bytes()].concat()
+}
+
+pub(super) fn parse_usage_key(bytes: &[u8]) -> Result<(Spender, EndpointName), Damage> {
+    let (account, rest) = bytes.split_first_chunk::<16>().ok_or(Damage::Short)?;
+    let (hour, rest) = rest.split_first_chunk::<4>().ok_or(Damage::Short)?;
+    let (key, endpoint) = rest.split_first_chunk::<16>().ok_or(Damage::Short)?;
+    let endpoint = std::str::from_utf8(endpoint).map_err(|error| Damage::Body(error.to_string()))?;
+    let endpoint = EndpointName::parse(endpoint).map_err(|error| Damage::Body(format!("endpoint: {error}")))?;
+    let window = Window::from_hours(u32::from_be_bytes(*hour));
+    let (account_id, key_id) = (AccountId::from_bytes(*account), KeyId::from_bytes(*key));
+    Ok((Spender { account_id, window, key_id }, endpoint))
+}
+
+pub(super) fn parse_usage_account(bytes: &[u8]) -> Result<AccountId, Damage> {
+    bytes.first_chunk::<16>().map(|account| AccountId::from_bytes(*account)).ok_or(Damage::Short)
 }
 
 pub(super) fn audit_key(number: u64) -> [u8; 8] {

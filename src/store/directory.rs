@@ -216,7 +216,7 @@ impl Store {
         })
     }
 
-    /// Removes an account with its keys, counters, links and kept answers.
+    /// Removes an account with its keys, counters, usage, links and kept answers.
     ///
     /// # Errors
     /// When there is no such account, or the store fails.
@@ -235,6 +235,10 @@ impl Store {
         if let Err(error) = self.kept.remove_account(id) {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, account.id = %id, "could not forget the kept answers of a removed account");
+        }
+        if let Err(error) = self.remove_usage(id) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, account.id = %id, "could not remove the usage of a removed account; it is purged later");
         }
         self.committer.mark_dirty();
         Ok(())

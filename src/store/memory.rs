@@ -97,6 +97,10 @@ impl Memory {
         Ok(terms.in_force(find(&terms.plan)?, on_trial))
     }
 
+    pub(super) fn has_account(&self, account: AccountId) -> bool {
+        self.accounts.contains_key(&account)
+    }
+
     pub(super) fn find_terms(&self, account: AccountId) -> Option<Terms> {
         self.accounts.get(&account).map(|terms| terms.clone())
     }

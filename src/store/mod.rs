@@ -6,6 +6,7 @@
 //! - `links`: links; `recording`, `clicks`: what becomes of them, written and read.
 //! - `memory`, `memory_links`: the copies that requests read; `changes`: the transaction that writes both.
 //! - `counters`: units used; `take` decides and counts in one step, from blocks taken by compare-and-swap.
+//! - `usage`: what each key spent on each endpoint, per hour.
 //! - `idempotency`: answers that are given again.
 //! - `audit`: one line per administrative write, in the same transaction as the write.
 //! - `room`: keeps a full disk away from sled.
@@ -38,8 +39,10 @@ mod recording;
 mod records;
 mod records_idempotency;
 mod records_links;
+mod records_usage;
 mod restore;
 mod room;
+mod usage;
 mod verify;
 
 use std::path::PathBuf;
@@ -62,6 +65,7 @@ pub use self::recording::{Event, VisitorId};
 pub use self::records::AuditEntry;
 pub use self::records_links::Tallies;
 pub use self::restore::{Restore, RestoreError};
+pub use self::usage::{ENDPOINTS_MAX, UsageChange};
 pub use self::verify::{Fault, Verified, VerifyError};
 
 use self::committer::Committer;
@@ -186,6 +190,7 @@ struct Trees {
     click_days: sled::Tree,
     click_totals: sled::Tree,
     conversions: sled::Tree,
+    usage: sled::Tree,
     audit: sled::Tree,
     meta: sled::Tree,
 }

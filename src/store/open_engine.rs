@@ -101,6 +101,7 @@ pub(super) fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
         click_days: open("click_days")?,
         click_totals: open("click_totals")?,
         conversions: open("conversions")?,
+        usage: open("usage")?,
         audit: open("audit")?,
         meta: open("meta")?,
     })

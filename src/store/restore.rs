@@ -244,6 +244,7 @@ impl Restore<'_> {
             &trees.click_days,
             &trees.click_totals,
             &trees.conversions,
+            &trees.usage,
             // What was to go with an account must not go from among the rows that come back under the same ids.
             &trees.doomed_links,
         ];

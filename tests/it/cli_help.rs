@@ -126,6 +126,12 @@ fn help_teaches_the_flags_of_serve() {
               [env: KLINKY_CLICK_RETENTION_DAYS=]
               [default: 90]
 
+          --usage-retention-days <DAYS>
+              How many days usage per hour, key and endpoint is kept, 1 to 3650
+              
+              [env: KLINKY_USAGE_RETENTION_DAYS=]
+              [default: 30]
+
           --upstream <URL>
               Guard this API, such as http://127.0.0.1:9000, in place of the built-in links
               

@@ -22,7 +22,7 @@ fn in_front_of(upstream: &Upstream, flags: &[&str]) -> (Server, Account) {
 }
 
 /// An address at which nobody listens.
-fn nobody() -> SocketAddr {
+pub(crate) fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

@@ -49,6 +49,7 @@ pub(crate) fn settings(dir: &Path) -> ServeSettings {
             country_header: Some("cf-ipcountry".to_owned()),
             click_retention_days: 90,
         },
+        usage_retention_days: 30,
         gateway: None,
         backups: None,
         admin_token: Some(Secret::new(ADMIN_TOKEN)),

@@ -18,7 +18,7 @@ use klinky::store::{KEPT_PER_ACCOUNT_MAX, Store};
 use tempfile::TempDir;
 
 use crate::harness::{START, at};
-use crate::store::{author, open};
+use crate::store::{RETENTION, author, open};
 
 const ACCOUNT: [u8; 16] = [1; 16];
 const OTHER_ACCOUNT: [u8; 16] = [2; 16];
@@ -229,7 +229,7 @@ fn housekeeping_forgets_what_has_expired_and_nothing_else() {
         store.keep_answer(account(), key(&format!("new {n}")), &running).unwrap().wait().unwrap();
     }
 
-    let mut housekeeping = Housekeeping::start(Arc::clone(&store), Arc::new(clock.clone()), 90).unwrap();
+    let mut housekeeping = Housekeeping::start(Arc::clone(&store), Arc::new(clock.clone()), RETENTION).unwrap();
     while store.count_kept(account()) > 50 {
         std::thread::yield_now();
     }

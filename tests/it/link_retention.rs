@@ -13,7 +13,7 @@ use klinky::domain::text::Name;
 use klinky::domain::time::Timestamp;
 use klinky::domain::variant::Label;
 use klinky::dump::{self, DumpFilter};
-use klinky::housekeeping::Housekeeping;
+use klinky::housekeeping::{Housekeeping, Retention};
 use klinky::ids;
 use klinky::recorder::Recorder;
 use klinky::store::{Event, Span, Store};
@@ -23,7 +23,7 @@ use crate::harness::{START, Server, at};
 use crate::link_redirects::{BROWSER, Site};
 use crate::link_routing::link;
 use crate::process::Process;
-use crate::store::{author, open};
+use crate::store::{RETENTION, author, open};
 
 /// All time.
 pub(crate) const EVER: Span = Span { start: Timestamp::EPOCH, end: Timestamp::LAST };
@@ -100,7 +100,9 @@ fn housekeeping_purges_what_is_older_than_the_retention() {
     store.record(&clicks(id, (0..1500).map(|secs| after("2024-01-13T23:00:00Z", secs)))).unwrap();
     store.record(&clicks(id, [kept, at(START)].into_iter())).unwrap();
 
-    let mut housekeeping = Housekeeping::start(Arc::clone(&store), Arc::new(ManualClock::at(at(START))), 1).unwrap();
+    let retention = Retention { click_days: 1, ..RETENTION };
+    let mut housekeeping =
+        Housekeeping::start(Arc::clone(&store), Arc::new(ManualClock::at(at(START))), retention).unwrap();
     while total(&store, id) > 2 {
         std::thread::yield_now();
     }

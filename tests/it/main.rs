@@ -87,4 +87,7 @@ mod store;
 mod table;
 mod tidy;
 mod upstream;
+mod usage;
+mod usage_names;
+mod usage_store;
 mod verify;

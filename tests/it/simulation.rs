@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use klinky::accounts::{self, AccountDraft};
 use klinky::domain::account::AccountPatch;
 use klinky::domain::decision::{Cost, Limit};
+use klinky::domain::endpoint::EndpointName;
 use klinky::domain::id::AccountId;
 use klinky::domain::key::{KeyFormat, Scope};
 use klinky::domain::plan::PlanId;
@@ -20,6 +21,7 @@ use klinky::domain::window::Window;
 use klinky::gate::{Access, Gate, Refusal, Stop};
 use klinky::keys::{self, KeyDraft};
 use klinky::store::{Author, Store};
+use klinky::usage::Usage;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
@@ -99,21 +101,25 @@ impl Simulation {
         let (account, keys) = &self.accounts[self.rng.random_range(0..ACCOUNTS)];
         let key = &keys[self.rng.random_range(0..keys.len())];
         let cost = if self.rng.random_bool(0.9) { 1 } else { self.rng.random_range(1..=40) };
-        let gate = Gate::new(Arc::clone(&self.store), self.format.clone());
+        let usage = Arc::new(Usage::new(Arc::clone(&self.store)));
+        let gate = Gate::new(Arc::clone(&self.store), self.format.clone(), Arc::clone(&usage));
+        let endpoint = EndpointName::of_route("GET", ["/a", "/b", "/c"][self.rng.random_range(0..3)]);
 
-        let admitted =
-            gate.admit(key.as_bytes(), Access::Write, Cost::new(cost).unwrap(), self.now).now_or_never().unwrap();
+        let cost = Cost::new(cost).unwrap();
+        let admitted = gate.admit(key.as_bytes(), Access::Write, cost, &endpoint, self.now).now_or_never().unwrap();
+        usage.catch_up().unwrap();
 
         let slot = (*account, Window::at(self.now));
         let granted = self.granted.entry(slot).or_insert(0);
         let standing = match admitted {
             Ok(known) => {
-                *granted += u64::from(cost);
+                *granted += u64::from(cost.as_units());
                 known.standing
             }
             Err(Refusal::Stopped(known, Stop::LimitReached)) => {
                 let limit = u64::from(known.standing.limit.as_units());
-                assert!(*granted + u64::from(cost) > limit, "denied {cost} with {granted} of {limit} granted");
+                let wanted = u64::from(cost.as_units());
+                assert!(*granted + wanted > limit, "denied {wanted} with {granted} of {limit} granted");
                 known.standing
             }
             Err(other) => panic!("a valid key of an account with access was refused: {other}"),
@@ -167,5 +173,7 @@ fn whatever_happens_clients_are_granted_what_their_terms_allow() {
     assert!(simulation.granted.values().sum::<u64>() > 0);
     for ((account, window), granted) in &simulation.granted {
         assert_eq!(u64::from(simulation.store.used(*account, *window).unwrap().as_units()), *granted);
+        let usage = simulation.store.usage_of(*account, *window, window.plus(1));
+        assert_eq!(usage.map(|row| row.unwrap().tally.used).sum::<u64>(), *granted, "usage of {account} in {window:?}");
     }
 }

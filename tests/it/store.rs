@@ -9,11 +9,14 @@ use klinky::domain::decision::{Cost, Decision, Limit};
 use klinky::domain::id::AccountId;
 use klinky::domain::plan::{Plan, PlanId};
 use klinky::domain::window::Window;
-use klinky::housekeeping::Housekeeping;
+use klinky::housekeeping::{Housekeeping, Retention};
 use klinky::plans::first_plans;
 use klinky::store::{Author, Store, StoreOptions};
 
 use crate::harness::{START, at};
+
+/// Days as a server has them that nothing else was said to.
+pub(crate) const RETENTION: Retention = Retention { click_days: 90, usage_days: 30 };
 
 /// Opens the store in `dir`, with commits at the given interval.
 pub(crate) fn open(dir: &Path, flush_within: Duration) -> Store {
@@ -43,7 +46,7 @@ fn housekeeping_purges_old_hours_and_keeps_the_running_one_and_the_one_before() 
         count(&store, kept_or_not, 200);
     }
 
-    let mut housekeeping = Housekeeping::start(Arc::clone(&store), Arc::new(clock), 90).unwrap();
+    let mut housekeeping = Housekeeping::start(Arc::clone(&store), Arc::new(clock), RETENTION).unwrap();
     while store.counters_in(older).next().is_some() {
         std::thread::yield_now();
     }

@@ -17,6 +17,7 @@ const LAYERS: [&[&str]; 4] = [
         "recorder",
         "idempotency",
         "tokens",
+        "usage",
         "dump",
         "demo",
         "plans",

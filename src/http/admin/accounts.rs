@@ -17,7 +17,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::{self, PageQuery, field};
 use crate::http::json_fields::{Object, nullable, present};
 use crate::http::views::{AccountView, List, StandingView};
-use crate::http::{State, block, headers, resource};
+use crate::http::{State, block, headers, resource, usage_views};
 use crate::store::{DirectoryError, Store};
 use crate::tokens::{TTL_SECS_DEFAULT, Ttl};
 
@@ -38,7 +38,8 @@ pub(super) fn routes(routes: &mut web::ServiceConfig) {
             "/accounts/{id}/rate-limit",
             "GET, HEAD, PUT",
             [web::get().to(rate_limit), web::head().to(rate_limit), web::put().to(set_used)],
-        ));
+        ))
+        .service(resource("/accounts/{id}/usage", "GET, HEAD", [web::get().to(usage), web::head().to(usage)]));
 }
 
 #[derive(Deserialize)]
@@ -214,6 +215,12 @@ async fn set_used(
     let now = by.at;
     block(move || store.set_used(account, Window::at(now), Used::new(new.used), &by)).await?;
     show_standing(&state, account, now)
+}
+
+async fn usage(state: web::Data<State>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let account = account_id(&id)?;
+    state.store.find_terms(account).ok_or(ApiError::NotFound("account"))?;
+    usage_views::answer(&state, &request, account).await
 }
 
 /// An account as it is shown. If it was removed since it was read, nothing is in force.

@@ -8,6 +8,7 @@ use actix_web::HttpRequest;
 use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 
+use crate::domain::endpoint::EndpointName;
 use crate::gate::Access;
 use crate::http::error::ApiError;
 use crate::http::guard;
@@ -42,6 +43,11 @@ impl Endpoint {
         is_path.then(|| Self(format!("{method} {path}")))
     }
 
+    fn name(&self) -> EndpointName {
+        let (method, path) = self.0.split_once(' ').unwrap_or((&self.0, ""));
+        EndpointName::of_path(method, path)
+    }
+
     /// The text.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
@@ -51,6 +57,11 @@ impl Endpoint {
 impl Original {
     /// Nothing is known of it; so it is taken for one that reads.
     pub(super) const UNKNOWN: Self = Self { access: Access::Read, endpoint: None };
+
+    /// What it is called in usage.
+    pub(super) fn name(&self) -> EndpointName {
+        self.endpoint.as_ref().map_or(EndpointName::UNKNOWN, Endpoint::name)
+    }
 
     /// What a proxy's headers say. Any of them, or the sub-request's own method, can make it a write: a client that
     /// sends one of the headers past a proxy that sets the other gains nothing. Where they disagree, there is no endpoint.

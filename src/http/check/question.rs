@@ -56,8 +56,8 @@ pub(super) async fn answer(state: &State, request: &HttpRequest, payload: Payloa
     let question: Question = extract::json(&extract::body(request, payload).await?)?;
     let cost = field("cost", question.cost.map_or(Ok(Cost::ONE), Cost::new))?;
     let original = question.endpoint.as_deref().map_or(Ok(Original::UNKNOWN), Original::in_words)?;
-    let admitted = decide(state, question.key.as_bytes(), original.access, cost).await;
-    remember(state, request, &admitted, original.endpoint);
+    let admitted = decide(state, question.key.as_bytes(), &original, cost).await;
+    remember(state, request, &admitted, original);
     let standing = known(&admitted).map(AnswerStanding::from);
     let mut response = match &admitted {
         Ok(known) => {

@@ -79,6 +79,11 @@ pub(crate) fn cost(request: &ServiceRequest) -> Option<Cost> {
     }
 }
 
+/// Whether a request was judged: then there is a gateway.
+pub(crate) fn is_on(request: &ServiceRequest) -> bool {
+    request.extensions().contains::<Route>()
+}
+
 fn leads(is_right: impl Fn(Route) -> bool) -> impl Guard {
     fn_guard(move |context| context.req_data().get::<Route>().is_some_and(|route| is_right(*route)))
 }

@@ -6,6 +6,7 @@ mod keys;
 mod link_input;
 mod link_views;
 mod links;
+mod usage;
 
 use actix_web::middleware::from_fn;
 use actix_web::web;
@@ -48,8 +49,10 @@ pub(crate) fn session_routes(routes: &mut web::ServiceConfig) {
                 .default_service(web::to(nothing_here))
                 .wrap(from_fn(guard::by_session)),
         )
-        // Usage is a session's too; nothing is there yet.
         .service(
-            web::scope("/api/v1/public/usage").default_service(web::to(nothing_here)).wrap(from_fn(guard::by_session)),
+            web::scope("/api/v1/public/usage")
+                .configure(usage::routes)
+                .default_service(web::to(nothing_here))
+                .wrap(from_fn(guard::by_session)),
         );
 }

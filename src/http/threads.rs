@@ -1,0 +1,52 @@
+//! The threads that work beside the requests: their start and stop.
+
+use std::sync::Arc;
+
+use super::ServeError;
+use crate::backups::Backups;
+use crate::clock::Clock;
+use crate::config::ServeSettings;
+use crate::housekeeping::{Housekeeping, Retention};
+use crate::recorder::Recorder;
+use crate::store::Store;
+use crate::usage::{Usage, UsageWriter};
+
+/// All of them.
+pub(super) struct Threads {
+    pub(super) backups: Option<Backups>,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) usage: Arc<Usage>,
+    housekeeping: Housekeeping,
+    usage_writer: UsageWriter,
+}
+
+impl Threads {
+    /// Starts those that the settings ask for.
+    pub(super) fn start(
+        settings: &ServeSettings,
+        clock: &Arc<dyn Clock>,
+        store: &Arc<Store>,
+    ) -> Result<Self, ServeError> {
+        let retention =
+            Retention { click_days: settings.links.click_retention_days, usage_days: settings.usage_retention_days };
+        let housekeeping = Housekeeping::start(Arc::clone(store), Arc::clone(clock), retention);
+        let start_backups = |settings| Backups::start(Arc::clone(store), Arc::clone(clock), settings);
+        let usage = Arc::new(Usage::new(Arc::clone(store)));
+        let usage_writer = UsageWriter::start(Arc::clone(&usage), settings.flush_within);
+        Ok(Self {
+            housekeeping: housekeeping.map_err(ServeError::System)?,
+            backups: settings.backups.clone().map(start_backups).transpose()?,
+            recorder: Arc::new(Recorder::start(Arc::clone(store)).map_err(ServeError::System)?),
+            usage,
+            usage_writer: usage_writer.map_err(ServeError::System)?,
+        })
+    }
+
+    /// Ends them; what they have gathered is in the store then. Blocks.
+    pub(super) fn stop(&mut self) {
+        self.backups.iter_mut().for_each(Backups::stop);
+        self.housekeeping.stop();
+        self.recorder.stop();
+        self.usage_writer.stop();
+    }
+}
