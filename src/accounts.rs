@@ -1,4 +1,6 @@
-//! Creating accounts: for operators and for the demo.
+//! Creating accounts, for operators and for the demo; and finding them again, in `nearest.rs`.
+
+pub mod nearest;
 
 use std::time::Duration;
 

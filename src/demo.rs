@@ -92,7 +92,12 @@ klinky demo: a throw-away database; it is gone when you press Ctrl-C.
 
   plan     account                               key
 {lines}
-Paste this into another shell:
+Open the dashboard of the account on Growth, and the operator's page (with the admin token below):
+
+  http://{public}/dashboard#token={token}
+  http://{admin}/
+
+Or paste this into another shell:
 
   export API=http://{public} ADMIN=http://{admin}
   export KEY={key}

@@ -6,6 +6,7 @@ mod admin;
 mod check;
 mod client;
 mod cors;
+mod dashboard;
 mod error;
 mod error_from;
 mod etag;

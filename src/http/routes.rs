@@ -5,21 +5,24 @@
 //! | public | `/api/v1/public/keys…`, `/account`, `/usage` | a session (JWT) | `public/` |
 //! | public | `/api/v1/public/…` | a key, limited and counted | `public/` |
 //! | public | `/{slug}`, `/c/{link id}` | anybody | `redirect.rs` |
+//! | public | `/dashboard` | anybody; its calls need a session | `dashboard/` |
 //! | public | `/check`, `/check/…` | asks for a key, cost as said | `check.rs` |
 //! | public | with `--upstream`: its prefix in place of links and redirects | a key, limited and counted | `gateway/` |
 //! | both | `/openapi.json`, `/docs` | anybody | `reference.rs` |
 //! | admin | `/admin/v1/…` | the admin token | `admin/` |
+//! | admin | `/` | anybody; its calls need the admin token | `dashboard/` |
 //! | admin | `/healthz`, `/readyz`, `/metrics` | anybody | `ops.rs` |
 
 use actix_web::{Route, web};
 
 use super::error::ApiError;
-use super::{admin, check, gateway, ops, public, redirect, reference};
+use super::{admin, check, dashboard, gateway, ops, public, redirect, reference};
 
 pub(super) fn public(routes: &mut web::ServiceConfig) {
     check::routes(routes);
     reference::routes(routes);
     public::routes(routes);
+    dashboard::account_routes(routes);
     redirect::routes(routes);
     routes.default_service(web::to(nothing_here));
 }
@@ -27,6 +30,7 @@ pub(super) fn public(routes: &mut web::ServiceConfig) {
 pub(super) fn gateway(routes: &mut web::ServiceConfig) {
     check::routes(routes);
     public::session_routes(routes);
+    dashboard::account_routes(routes);
     gateway::routes(routes);
     routes.default_service(web::to(nothing_here));
 }
@@ -35,6 +39,7 @@ pub(super) fn admin(routes: &mut web::ServiceConfig) {
     ops::routes(routes);
     reference::routes(routes);
     admin::routes(routes);
+    dashboard::operator_routes(routes);
     routes.default_service(web::to(nothing_here));
 }
 

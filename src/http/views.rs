@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::accounts::nearest::Found;
 use crate::domain::account::{Account, InForce, Trial};
 use crate::domain::decision::{Limit, Standing};
 use crate::domain::plan::Plan;
@@ -71,6 +72,9 @@ pub(crate) struct AccountView {
     suspended: bool,
     api_access: bool,
     limit: u32,
+    /// In the running hour; only in the lists that are sorted by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used: Option<u32>,
     created_at: String,
     updated_at: String,
 }
@@ -88,9 +92,16 @@ impl AccountView {
             suspended: terms.suspended,
             api_access: in_force.api_access,
             limit: in_force.limit.as_units(),
+            used: None,
             created_at: account.created_at.to_string(),
             updated_at: account.updated_at.to_string(),
         }
+    }
+}
+
+impl From<Found> for AccountView {
+    fn from(found: Found) -> Self {
+        Self { used: Some(found.used.as_units()), ..Self::of(&found.account, found.in_force) }
     }
 }
 
@@ -101,6 +112,7 @@ pub(crate) struct OwnAccountView {
     name: String,
     plan: String,
     trial: Option<TrialView>,
+    suspended: bool,
     api_access: bool,
     limit: u32,
 }
@@ -112,6 +124,7 @@ impl OwnAccountView {
             name: account.name.to_string(),
             plan: account.terms.plan.to_string(),
             trial: account.terms.trial.as_ref().map(TrialView::from),
+            suspended: account.terms.suspended,
             api_access: in_force.api_access,
             limit: in_force.limit.as_units(),
         }

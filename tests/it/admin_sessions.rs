@@ -37,7 +37,7 @@ fn a_token_opens_the_accounts_own_calls_until_its_end() {
     x-ratelimit-remaining: 100
     x-ratelimit-reset: 1705330800
 
-    {"id":"<id>","name":"Acme","plan":"growth","trial":null,"api_access":true,"limit":100}
+    {"id":"<id>","name":"Acme","plan":"growth","trial":null,"suspended":false,"api_access":true,"limit":100}
     "#);
     server.set_clock("2024-01-15T14:30:59.999Z");
     assert_eq!(server.public.exchange(&own).status, 200);

@@ -57,7 +57,7 @@ fn a_token_opens_its_account_and_no_other() {
     x-ratelimit-remaining: 1000
     x-ratelimit-reset: 1705330800
 
-    {"id":"<id>","name":"Acme","plan":"scale","trial":null,"api_access":true,"limit":1000}
+    {"id":"<id>","name":"Acme","plan":"scale","trial":null,"suspended":false,"api_access":true,"limit":1000}
     "#);
 }
 

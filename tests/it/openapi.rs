@@ -17,6 +17,8 @@ use crate::tidy::sources;
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 /// Routes that are no API: pages for people, and what they load.
 const PAGES: [&str; 4] = ["/docs", "/docs/page.css", "/docs/page.js", "/docs/icon.svg"];
+/// Where nothing but such pages is routed, in a way of its own.
+const PAGES_DIR: &str = "src/http/dashboard/";
 /// GETs whose HEAD is refused, as the reference says.
 const WITHOUT_HEAD: [&str; 2] = ["/admin/v1/dump", "/c/{id}"];
 /// Calls that take any method, and are routed by themselves.
@@ -55,7 +57,7 @@ fn routes() -> Table {
     let other =
         Regex::new(r"web::resource\(|\.route\(|Resource::route|#\[(get|post|put|patch|delete|route)\(").unwrap();
     let (bases, mut found) = (bases(), Table::new());
-    for (path, text) in sources("src/http") {
+    for (path, text) in sources("src/http").into_iter().filter(|(path, _text)| !path.starts_with(PAGES_DIR)) {
         let others = OTHER_WAYS.iter().find(|(file, _times)| *file == path).map_or(0, |(_file, times)| *times);
         assert_eq!(other.find_iter(&text).count(), others, "{path} makes a route in another way than by resource(…)");
         let own = text.replace("web::resource(", "").replace("fn resource(", "");

@@ -31,7 +31,7 @@ fn the_holder_sees_name_plan_trial_and_limit() {
     x-ratelimit-remaining: 100
     x-ratelimit-reset: 1705330800
 
-    {"id":"<id>","name":"Acme","plan":"free","trial":{"plan":"growth","ends_at":"2024-01-29T14:30:00Z"},"api_access":true,"limit":100}
+    {"id":"<id>","name":"Acme","plan":"free","trial":{"plan":"growth","ends_at":"2024-01-29T14:30:00Z"},"suspended":false,"api_access":true,"limit":100}
     "#);
     assert_eq!(server.used(&account.id), 0);
 }

@@ -4,7 +4,7 @@ use actix_web::web::{self, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 
-use super::{account_id, author};
+use super::{account_id, account_list, author};
 use crate::accounts::{self, AccountDraft, PLAN_DEFAULT};
 use crate::domain::account::{Account, AccountPatch, InForce, Trial};
 use crate::domain::decision::{Limit, Used};
@@ -14,9 +14,9 @@ use crate::domain::text::{Email, Name};
 use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
 use crate::http::error::ApiError;
-use crate::http::extract::{self, PageQuery, field};
+use crate::http::extract::{self, field};
 use crate::http::json_fields::{Object, nullable, present};
-use crate::http::views::{AccountView, List, StandingView};
+use crate::http::views::{AccountView, StandingView};
 use crate::http::{State, block, headers, resource, usage_views};
 use crate::store::{DirectoryError, Store};
 use crate::tokens::{TTL_SECS_DEFAULT, Ttl};
@@ -26,7 +26,7 @@ pub(super) fn routes(routes: &mut web::ServiceConfig) {
         .service(resource(
             "/accounts",
             "GET, HEAD, POST",
-            [web::get().to(list), web::head().to(list), web::post().to(create)],
+            [web::get().to(account_list::list), web::head().to(account_list::list), web::post().to(create)],
         ))
         .service(resource(
             "/accounts/{id}",
@@ -125,15 +125,6 @@ impl TrialTerms {
     }
 }
 
-async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let query = PageQuery::of(&request)?;
-    let after = query.after(AccountId::parse)?;
-    let (store, now) = (state.store.clone(), state.clock.now());
-    let page = block(move || store.list_accounts(after, query.rows)).await?;
-    let list = List::of(page, |account| account.id.to_string(), |account| view(&state.store, &account, now))?;
-    Ok(HttpResponse::Ok().json(list))
-}
-
 async fn show(state: web::Data<State>, id: Path<String>) -> Result<HttpResponse, ApiError> {
     let (id, store) = (account_id(&id)?, state.store.clone());
     let account = block(move || store.get_account(id)).await?;
@@ -224,7 +215,7 @@ async fn usage(state: web::Data<State>, request: HttpRequest, id: Path<String>) 
 }
 
 /// An account as it is shown. If it was removed since it was read, nothing is in force.
-fn view(store: &Store, account: &Account, now: Timestamp) -> Result<AccountView, ApiError> {
+pub(super) fn view(store: &Store, account: &Account, now: Timestamp) -> Result<AccountView, ApiError> {
     let in_force = store.terms_in_force(account.id, now)?.map_or(InForce::NOTHING, |(_plan, in_force)| in_force);
     Ok(AccountView::of(account, in_force))
 }

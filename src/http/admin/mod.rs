@@ -1,5 +1,6 @@
 //! The admin API: `/admin/v1`, for whoever has the admin token. JSON is strict: unknown fields are 422.
 
+mod account_list;
 mod accounts;
 mod keys;
 mod lockout;

@@ -36,7 +36,11 @@ async fn list(state: web::Data<State>, request: HttpRequest, id: Path<String>) -
     Ok(HttpResponse::Ok().json(page))
 }
 
-async fn stats(state: web::Data<State>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn stats(
+    state: web::Data<State>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
     let (known, id) = (guard::known(&request)?, link_id(&id)?);
     let view = block(move || -> Result<_, LinkError> {
         state.recorder.catch_up()?;

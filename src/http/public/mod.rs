@@ -1,6 +1,7 @@
 //! The public API under `/api/v1/public`: what a session opens, and what a key opens.
 
 mod account;
+mod account_links;
 mod clicks;
 mod keys;
 mod link_input;
@@ -22,6 +23,12 @@ struct Items<T> {
 
 /// The scopes of sessions come first: what they do not match falls to the guard of keys.
 pub(crate) fn routes(routes: &mut web::ServiceConfig) {
+    routes.service(
+        web::scope("/api/v1/public/account/links")
+            .configure(account_links::routes)
+            .default_service(web::to(nothing_here))
+            .wrap(from_fn(guard::by_session)),
+    );
     session_routes(routes);
     routes.service(
         web::scope("/api/v1/public")
