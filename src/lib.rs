@@ -27,6 +27,7 @@ pub mod config;
 pub mod demo;
 pub mod domain;
 pub mod dump;
+pub mod durations;
 pub mod gate;
 pub mod housekeeping;
 pub mod http;

@@ -108,7 +108,7 @@ async fn sub_request(
 }
 
 async fn decide(state: &State, key: &[u8], original: &Original, cost: Cost) -> Result<Known, ApiError> {
-    Ok(state.gate.admit(key, original.access, cost, &original.name(), state.clock.now()).await?)
+    state.admit(key, original.access, cost, &original.name(), state.clock.now()).await
 }
 
 /// An empty body: nginx opens a new connection for each sub-request whose answer has one.

@@ -38,7 +38,7 @@ pub(crate) async fn by_key<B: MessageBody + 'static>(
     let paid = *cost.as_ref().unwrap_or(&Cost::ONE);
     let (access, endpoint) = (access(request.method()), usage::endpoint(&request));
     let admitted = match (cost, extract::api_key(request.headers())) {
-        (Ok(cost), Ok(key)) => state.gate.admit(key, access, cost, &endpoint, now).await.map_err(ApiError::from),
+        (Ok(cost), Ok(key)) => state.admit(key, access, cost, &endpoint, now).await,
         (Err(error), _) | (Ok(_), Err(error)) => Err(error),
     };
     let outcome = state.metrics.count_decision(&admitted);

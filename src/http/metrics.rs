@@ -1,48 +1,55 @@
 //! Metrics for Prometheus. No labels per account: their number would grow with the accounts.
+//!
+//! Requests count with atomics alone: whatever a label stands for is looked up once and kept.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+mod decisions;
+mod durations;
+mod stored;
+
+use std::sync::{Arc, OnceLock};
 
 use actix_web::http::StatusCode;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
+use self::decisions::Decisions;
+pub(crate) use self::decisions::Outcome;
+use self::durations::Histogram;
+pub(crate) use self::stored::Stored;
 use super::Listener;
 use super::error::ApiError;
 use crate::backups::BackupTotals;
-use crate::gate::{Known, Stop};
-use crate::store::StoreStats;
+use crate::gate::Known;
+
+/// What all names begin with.
+const PREFIX: &str = "klinky";
+/// The lowest status that there is, and how many there are.
+const STATUS_MIN: u16 = 100;
+const STATUSES: usize = 500;
 
 /// All metrics of one server.
 pub(crate) struct Metrics {
     registry: Registry,
-    decisions: Family<DecisionLabels, Counter>,
-    responses: Family<ResponseLabels, Counter>,
-    records: Family<KindLabels, Gauge<u64, AtomicU64>>,
-    disk_bytes: Gauge<u64, AtomicU64>,
-    commits: Family<ResultLabels, Gauge<u64, AtomicU64>>,
-    backups: Option<Backups>,
+    decisions: Decisions,
+    decision_durations: Histogram,
+    public: OfListener,
+    admin: OfListener,
+    backups: Option<Arc<BackupTotals>>,
 }
 
-/// Shown only by a server that makes backups: an age of one that was never wanted would alarm.
-struct Backups {
-    totals: Arc<BackupTotals>,
-    newest_secs: Gauge<u64, AtomicU64>,
-    failures: Gauge<u64, AtomicU64>,
-}
-
-/// What a decision is called in metrics and logs; in the extensions of a request that was decided on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Outcome(pub(crate) &'static str);
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DecisionLabels {
-    outcome: &'static str,
+/// What is counted for each listener.
+struct OfListener {
+    listener: Listener,
+    all_responses: Family<ResponseLabels, Counter>,
+    /// By status, from [`STATUS_MIN`] on; those that were answered.
+    responses: Vec<OnceLock<Counter>>,
+    durations: Histogram,
+    connections: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,13 +59,8 @@ struct ResponseLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabels {
-    kind: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResultLabels {
-    result: &'static str,
+struct ListenerLabels {
+    listener: Listener,
 }
 
 impl EncodeLabelValue for Listener {
@@ -67,74 +69,89 @@ impl EncodeLabelValue for Listener {
     }
 }
 
+/// An open connection, counted as long as this lives.
+pub(crate) struct Connection(Gauge);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Metrics {
     /// `backups`: what became of them, if there are any.
     pub(crate) fn new(backups: Option<Arc<BackupTotals>>) -> Self {
-        let mut registry = Registry::with_prefix("klinky");
-        let (decisions, responses) = (Family::default(), Family::default());
-        let (records, disk_bytes, commits) = (Family::default(), Gauge::default(), Family::default());
+        let mut registry = Registry::with_prefix(PREFIX);
         registry.register("build", "This program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        registry.register("decisions", "Decisions on requests that show a key", decisions.clone());
+        let decisions = Decisions::register(&mut registry);
+        let decision_durations = Histogram::default();
+        let help = "How long a decision took, with what it had to wait for the disk";
+        registry.register_with_unit("decision_duration", help, Unit::Seconds, decision_durations.clone());
+        let responses = Family::default();
         registry.register("responses", "Answers", responses.clone());
-        registry.register("records", "Records in the store", records.clone());
-        registry.register("store_disk_bytes", "Size of the database's files", disk_bytes.clone());
-        registry.register("store_commits", "Commits to disk since the start", commits.clone());
-        let backups = backups.map(|totals| Backups::register(totals, &mut registry));
-        Self { registry, decisions, responses, records, disk_bytes, commits, backups }
+        let durations = Family::<ListenerLabels, Histogram>::default();
+        let help = "From a request's head to the head of its answer";
+        registry.register_with_unit("request_duration", help, Unit::Seconds, durations.clone());
+        let connections = Family::<ListenerLabels, Gauge>::default();
+        registry.register("connections", "Open connections", connections.clone());
+        let of = |listener| OfListener {
+            listener,
+            all_responses: responses.clone(),
+            responses: (0..STATUSES).map(|_status| OnceLock::new()).collect(),
+            durations: durations.get_or_create_owned(&ListenerLabels { listener }),
+            connections: connections.get_or_create_owned(&ListenerLabels { listener }),
+        };
+        let (public, admin) = (of(Listener::Public), of(Listener::Admin));
+        Self { registry, decisions, decision_durations, public, admin, backups }
     }
 
     /// Counts a decision and answers what it is called.
     pub(crate) fn count_decision(&self, admitted: &Result<Known, ApiError>) -> Outcome {
-        let outcome = match admitted {
-            Ok(_) => "allowed",
-            Err(ApiError::Stopped(_, Stop::LimitReached)) => "limit_reached",
-            Err(ApiError::Stopped(_, Stop::Suspended)) => "suspended",
-            Err(ApiError::Stopped(_, Stop::NoApiAccess { .. })) => "no_api_access",
-            Err(ApiError::Stopped(_, Stop::ReadOnlyKey)) => "read_only_key",
-            Err(ApiError::MissingKey) => "missing_key",
-            Err(ApiError::InvalidKey) => "invalid_key",
-            Err(_) => "failed",
-        };
-        self.decisions.get_or_create(&DecisionLabels { outcome }).inc();
-        Outcome(outcome)
+        self.decisions.count(admitted)
     }
 
-    pub(crate) fn count_response(&self, listener: Listener, status: StatusCode) {
-        self.responses.get_or_create(&ResponseLabels { listener, status: status.as_u16() }).inc();
+    pub(crate) fn note_decision_us(&self, us: u64) {
+        self.decision_durations.note_us(us);
+    }
+
+    pub(crate) fn count_response(&self, listener: Listener, status: StatusCode, us: u64) {
+        self.of(listener).count_response(status, us);
+    }
+
+    /// Counts a connection that was opened.
+    pub(crate) fn count_connection(&self, listener: Listener) -> Connection {
+        let connections = self.of(listener).connections.clone();
+        connections.inc();
+        Connection(connections)
+    }
+
+    fn of(&self, listener: Listener) -> &OfListener {
+        match listener {
+            Listener::Public => &self.public,
+            Listener::Admin => &self.admin,
+        }
     }
 
     /// The text that Prometheus scrapes.
-    pub(crate) fn render(&self, store: &StoreStats) -> Result<String, std::fmt::Error> {
-        let set = |kind, rows: usize| {
-            let rows = u64::try_from(rows).unwrap_or(u64::MAX);
-            self.records.get_or_create(&KindLabels { kind }).set(rows);
-        };
-        set("plan", store.plans);
-        set("account", store.accounts);
-        set("key", store.keys);
-        self.disk_bytes.set(store.disk_bytes);
-        self.commits
-            .get_or_create(&ResultLabels { result: "ok" })
-            .set(store.commits.saturating_sub(store.commit_failures));
-        self.commits.get_or_create(&ResultLabels { result: "failed" }).set(store.commit_failures);
-        self.backups.iter().for_each(Backups::set);
+    pub(crate) fn render(&self, stored: Stored) -> Result<String, std::fmt::Error> {
+        let backups = self.backups.as_ref();
+        let backups =
+            backups.map(|totals| stored::Backups { newest_secs: totals.newest_secs(), failures: totals.failures() });
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &stored.into_registry(backups.as_ref()))?;
+        encode_eof(&mut text)?;
         Ok(text)
     }
 }
 
-impl Backups {
-    fn register(totals: Arc<BackupTotals>, registry: &mut Registry) -> Self {
-        let (newest_secs, failures) = (Gauge::default(), Gauge::default());
-        let help = "When the newest backup was made, in Unix seconds; 0 if there is none";
-        registry.register("backup_newest_timestamp_seconds", help, newest_secs.clone());
-        registry.register("backup_failures", "Backups that failed since the start", failures.clone());
-        Self { totals, newest_secs, failures }
-    }
-
-    fn set(&self) {
-        self.newest_secs.set(self.totals.newest_secs());
-        self.failures.set(self.totals.failures());
+impl OfListener {
+    fn count_response(&self, status: StatusCode, us: u64) {
+        self.durations.note_us(us);
+        let labels = ResponseLabels { listener: self.listener, status: status.as_u16() };
+        let place = self.responses.get(usize::from(labels.status.saturating_sub(STATUS_MIN)));
+        if let Some(place) = place {
+            place.get_or_init(|| self.all_responses.get_or_create_owned(&labels)).inc();
+        }
     }
 }

@@ -298,6 +298,7 @@ fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketA
     let (address, workers, state) = (binding.address, binding.workers, state.clone());
     let is_gateway = state.gateway.is_some() && binding.listener == Listener::Public;
     let connections_max = connections_per_worker(binding.listener, workers, if is_gateway { 2 } else { 1 });
+    let (metrics, listener) = (state.clone(), binding.listener);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
@@ -307,6 +308,8 @@ fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketA
             .wrap(from_fn(trace::finish))
     });
     let bound = server
+        // What is with a connection goes when it is closed.
+        .on_connect(move |_connection, with| drop(with.insert(metrics.metrics.count_connection(listener))))
         .workers(workers)
         .max_connections(connections_max)
         .keep_alive(KEEP_ALIVE)

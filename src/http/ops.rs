@@ -3,6 +3,7 @@
 use actix_web::{HttpResponse, web};
 
 use super::error::ApiError;
+use super::metrics::Stored;
 use super::{State, block, resource};
 
 pub(crate) fn routes(routes: &mut web::ServiceConfig) {
@@ -23,8 +24,8 @@ async fn readiness(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
 
 async fn metrics(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
     let failed = |error: std::fmt::Error| ApiError::Internal("could not write metrics", Some(Box::new(error)));
-    let store = state.store.clone();
-    let totals = block(move || store.stats()).await?;
-    let text = state.metrics.render(&totals).map_err(failed)?;
+    let read = state.clone();
+    let stored = block(move || Stored::read(&read)).await?;
+    let text = state.metrics.render(stored).map_err(failed)?;
     Ok(HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(text))
 }

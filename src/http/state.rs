@@ -9,14 +9,17 @@ use isbot::Bots;
 use tokio::sync::Semaphore;
 
 use super::admin::Lockouts;
+use super::error::ApiError;
 use super::metrics::Metrics;
 use super::visitor::CookieKey;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::config::{GatewaySettings, LinkSettings};
+use crate::domain::decision::Cost;
+use crate::domain::endpoint::EndpointName;
 use crate::domain::key::KeyFormat;
 use crate::domain::time::{Day, Timestamp};
 use crate::domain::window::Window;
-use crate::gate::Gate;
+use crate::gate::{Access, Gate, Known};
 use crate::idempotency::Idempotency;
 use crate::recorder::Recorder;
 use crate::secrets::Secret;
@@ -52,6 +55,21 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Decides on a request that shows `key` and counts it if it passes; notes how long that took.
+    pub(crate) async fn admit(
+        &self,
+        key: &[u8],
+        access: Access,
+        cost: Cost,
+        endpoint: &EndpointName,
+        now: Timestamp,
+    ) -> Result<Known, ApiError> {
+        let started = Stopwatch::start();
+        let admitted = self.gate.admit(key, access, cost, endpoint, now).await;
+        self.metrics.note_decision_us(started.elapsed_us());
+        Ok(admitted?)
+    }
+
     /// What short URLs begin with: as configured, or what the client called this server.
     pub(crate) fn base_url(&self, request: &HttpRequest) -> String {
         let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");

@@ -52,8 +52,8 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
     if let Ok(value) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    state.metrics.count_response(**listener, response.status());
     let duration_us = started.elapsed_us();
+    state.metrics.count_response(**listener, response.status(), duration_us);
     usage::note_answer(&state, &response, Duration::from_micros(duration_us));
     span.in_scope(|| log(&response, &state, duration_us));
     Ok(response)
@@ -136,7 +136,7 @@ fn log(response: &ServiceResponse<BoxBody>, state: &State, duration_us: u64) {
         route = request.match_pattern().as_deref().unwrap_or("-"),
         endpoint = extensions.get::<Endpoint>().map(Endpoint::as_str),
         status = response.status().as_u16(),
-        decision = extensions.get::<Outcome>().map(|outcome| outcome.0),
+        decision = extensions.get::<Outcome>().map(|outcome| outcome.as_str()),
         duration_us,
         client = %client::address(request, &state.trusted_proxies),
         account.id = known.map(|known| tracing::field::display(known.account_id)),

@@ -1,6 +1,9 @@
-//! The numbers of commits: by them a writer knows whether what it wrote is on disk, without asking for a commit.
+//! The numbers of commits: by them a writer knows whether what it wrote is on disk, without asking for a commit. And
+//! how long they took.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::durations::Durations;
 
 /// Commits in their order, from 1. One thread makes them; any number of writers look.
 #[derive(Default)]
@@ -8,6 +11,8 @@ pub(super) struct Commits {
     begun: AtomicU64,
     /// The last one that ended well. It covers all that was written before it began, so all before it, too.
     done: AtomicU64,
+    /// Of those that ended, well or not.
+    pub(super) durations: Durations,
 }
 
 impl Commits {

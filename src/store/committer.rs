@@ -136,6 +136,12 @@ impl Committer {
         (self.shared.commits.begun(), self.shared.failures.load(Ordering::Relaxed))
     }
 
+    /// How many wait for a commit, and for how many microseconds what was written has waited to be on disk.
+    pub(super) fn backlog(&self) -> (usize, u64) {
+        let since_us = self.shared.oldest_us().map_or(0, |us| self.shared.now_us().saturating_sub(us));
+        (self.shared.queue.lock().waiters.len(), since_us)
+    }
+
     /// Commits what is left and ends the thread.
     pub(super) fn stop(&self) {
         self.shared.queue.lock().stopping = true;
@@ -161,7 +167,9 @@ impl Shared {
             let (waiters, stopping) = self.next_round();
             self.cover_written();
             let number = self.commits.begin();
+            let begun = Stopwatch::start();
             let result = disk.commit();
+            self.commits.durations.note_us(begun.elapsed_us());
             self.note(number, &result);
             for waiter in waiters {
                 // A waiter that went away has no use for the answer.

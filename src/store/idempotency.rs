@@ -66,6 +66,7 @@ impl Store {
     ) -> Result<Commit, StoreError> {
         self.room.check()?;
         self.kept.put(Place { account, key, expires_at: kept.expires_at }, kept)?;
+        self.writes.note_answer();
         Ok(self.committer.commit())
     }
 

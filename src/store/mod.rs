@@ -44,6 +44,7 @@ mod restore;
 mod room;
 mod usage;
 mod verify;
+mod writes;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,6 +68,7 @@ pub use self::records_links::Tallies;
 pub use self::restore::{Restore, RestoreError};
 pub use self::usage::{ENDPOINTS_MAX, UsageChange};
 pub use self::verify::{Fault, Verified, VerifyError};
+pub use self::writes::StoreWrites;
 
 use self::committer::Committer;
 use self::counters::Counters;
@@ -74,9 +76,11 @@ use self::idempotency::KeptAnswers;
 use self::memory::Memory;
 use self::memory_links::LinkMemory;
 use self::room::Room;
+use self::writes::Writes;
 use crate::domain::decision::{Cost, Decision, Limit, Used};
 use crate::domain::id::AccountId;
 use crate::domain::window::Window;
+use crate::durations::Noted;
 
 /// What went wrong in the store. None of it is the caller's doing, and nothing was counted.
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +172,7 @@ pub struct Store {
     writing: Mutex<audit::Writing>,
     committer: Committer,
     room: Room,
+    writes: Writes,
     generation: u64,
     /// Last, so that it drops last.
     seal: marker::Seal,
@@ -210,6 +215,12 @@ pub struct StoreStats {
     pub commits: u64,
     /// Commits that failed since the start.
     pub commit_failures: u64,
+    /// Who waits for a commit.
+    pub commit_waiting: usize,
+    /// For how long what was written has waited to be on disk, in microseconds.
+    pub unsynced_us: u64,
+    /// Writes to the engine since the start.
+    pub writes: StoreWrites,
 }
 
 impl Store {
@@ -296,8 +307,24 @@ impl Store {
     /// When the size of the files cannot be read.
     pub fn stats(&self) -> Result<StoreStats, StoreError> {
         let (commits, commit_failures) = self.committer.totals();
+        let (commit_waiting, unsynced_us) = self.committer.backlog();
         let (plans, accounts, keys) = self.memory.counts();
         let disk_bytes = self.db.size_on_disk().map_err(engine("measure the database"))?;
-        Ok(StoreStats { plans, accounts, keys, disk_bytes, commits, commit_failures })
+        Ok(StoreStats {
+            plans,
+            accounts,
+            keys,
+            disk_bytes,
+            commits,
+            commit_failures,
+            commit_waiting,
+            unsynced_us,
+            writes: self.writes.totals(),
+        })
+    }
+
+    /// How long commits took.
+    pub fn commit_durations(&self) -> Noted {
+        self.committer.numbers().durations.noted()
     }
 }

@@ -32,6 +32,7 @@ use super::memory_links::LinkMemory;
 use super::open_engine::{open_engine, open_trees};
 use super::records::{self, Phase, StateV1};
 use super::room::{FREE_BYTES_TO_OPEN, Room, free_bytes};
+use super::writes::Writes;
 use super::{Store, StoreError, StoreOptions, Trees, damaged, engine, load};
 use crate::domain::plan::Plan;
 
@@ -135,6 +136,7 @@ impl Store {
             counters: Counters::new(trees.counters.clone(), committer.numbers()),
             committer,
             room: ahead,
+            writes: Writes::default(),
             kept: KeptAnswers::open(&db).map_err(|error| damage(dir, &error))?,
             dir: dir.to_owned(),
             generation: opened,

@@ -71,6 +71,7 @@ impl Store {
             changes.pop();
         }
         drop(lock);
+        self.writes.note_usage();
         // Nobody waits for it; but where units are on disk before the answer, nothing commits unless it is asked to.
         let _on_its_way = self.committer.commit_if_due();
         Ok(())

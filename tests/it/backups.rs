@@ -201,7 +201,7 @@ fn a_server_backs_up_says_so_and_shows_it_in_its_metrics() {
         std::thread::yield_now();
     }
 
-    assert_eq!(metric("klinky_backup_failures "), 0);
+    assert_eq!(metric("klinky_backup_failures_total "), 0);
     assert_eq!(fs::metadata(&backups).unwrap().permissions().mode() & 0o777, 0o700);
     let (names, log) = (names(&backups), process.stop());
     assert_eq!(names.len(), 1);

@@ -68,6 +68,7 @@ mod link_terms;
 mod links;
 mod lockout;
 mod loop_disk;
+mod metrics;
 mod model;
 mod openapi;
 mod own_account;

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::harness::{ADMIN_TOKEN, Exchange, Listener, Server};
 use crate::tidy::sources;
+use crate::upstream::Upstream;
 
 /// All methods that an operation may have.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -292,4 +293,16 @@ fn the_page_may_load_nothing_from_elsewhere_and_run_nothing_inline() {
     for (text, forbidden) in [(&page.body, "style="), (&page.body, "//"), (&script, "innerHTML"), (&script, "http:")] {
         assert!(!text.contains(forbidden), "{forbidden}");
     }
+}
+
+#[test]
+fn in_front_of_another_api_the_reference_is_for_the_operator_only() {
+    let upstream = Upstream::plain();
+    let server = upstream.guarded(&[]);
+
+    for path in ["/openapi.json", "/docs"] {
+        assert_eq!(server.public.exchange(&format!("GET {path}")).status, 404, "{path}");
+        assert_eq!(server.admin.exchange(&format!("GET {path}")).status, 200, "{path}");
+    }
+    upstream.assert_not_asked();
 }

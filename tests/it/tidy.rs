@@ -30,7 +30,7 @@ const LAYERS: [&[&str]; 4] = [
     &["domain"],
 ];
 /// What any layer but the domain may use.
-const BESIDE: [&str; 5] = ["config", "clock", "secrets", "ids", "background"];
+const BESIDE: [&str; 6] = ["config", "clock", "durations", "secrets", "ids", "background"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
