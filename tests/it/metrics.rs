@@ -1,11 +1,13 @@
-//! Metrics: that they count what happens, in the format that Prometheus reads.
+//! Metrics: that they count what happens, in the format that Prometheus reads, and that the dashboard asks for no others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use klinky::config::BackupSettings;
 use regex::Regex;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{ADMIN_TOKEN, Server};
 
@@ -36,6 +38,11 @@ impl Scrape {
     fn lines(&self, start: &str) -> String {
         let found = self.samples.iter().filter(|(name, _value)| name.starts_with(start));
         found.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The names of all samples, without labels.
+    fn names(&self) -> BTreeSet<&str> {
+        self.samples.keys().map(|sample| sample.split('{').next().unwrap()).collect()
     }
 }
 
@@ -228,4 +235,58 @@ fn assert_histogram(scrape: &Scrape, name: &str) {
         }
     }
     assert_eq!(bounds % 16, 0, "{name}");
+}
+
+/// The queries of a dashboard's panels, with the panels' titles.
+fn queries(dashboard: &Value) -> Vec<(&str, &str)> {
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    panels
+        .flat_map(|panel| {
+            let targets = panel["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
+            targets.iter().map(|target| (panel["title"].as_str().unwrap(), target["expr"].as_str().unwrap()))
+        })
+        .collect()
+}
+
+#[test]
+fn the_dashboard_asks_for_metrics_and_labels_that_there_are_and_leaves_none_out() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/recipes/grafana.json");
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let scrape = scrape(&busy());
+    let (exported, metric) = (scrape.names(), Regex::new(r"klinky_[a-z_]+").unwrap());
+    let label = Regex::new(r#"[{,]\s*([a-z]+)\s*(?:=~|!=|=)"#).unwrap();
+    let mut asked = BTreeSet::new();
+    for (title, query) in queries(&dashboard) {
+        for name in metric.find_iter(query) {
+            assert!(exported.contains(name.as_str()), "{title}: there is no {}", name.as_str());
+            asked.insert(name.as_str());
+        }
+        for label in label.captures_iter(query).map(|found| found[1].to_owned()) {
+            let of_the_scraper = ["job", "instance"].contains(&label.as_str());
+            assert!(of_the_scraper || scrape.text.contains(&format!("{label}=\"")), "{title}: no label {label}");
+        }
+    }
+
+    let families = |names: &BTreeSet<&str>| -> BTreeSet<String> {
+        let base = |name: &&str| {
+            ["_bucket", "_count", "_sum"].iter().fold((*name).to_owned(), |n, end| n.trim_end_matches(end).to_owned())
+        };
+        names.iter().map(base).collect()
+    };
+    assert_eq!(families(&asked), families(&exported));
+}
+
+#[test]
+fn the_panels_of_the_dashboard_do_not_lie_on_each_other() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/recipes/grafana.json");
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let (mut ids, mut cells) = (BTreeSet::new(), BTreeSet::new());
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+        assert!(x + w <= 24 && w > 0 && h > 0, "{panel}");
+        for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+            assert!(cells.insert(cell), "{} lies on another panel", panel["title"]);
+        }
+    }
 }
