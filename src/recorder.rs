@@ -66,6 +66,12 @@ impl Recorder {
         }
     }
 
+    /// Whether all that was left so far is recorded. Never waits.
+    pub fn is_idle(&self) -> bool {
+        // In this order: what is being written was taken from the queue under this lock.
+        self.shared.writing.try_lock().is_some_and(|_idle| self.shared.queue.lock().waiting.is_empty())
+    }
+
     /// Records all that was left so far, so that whoever reads the store next sees it. Blocks.
     ///
     /// # Errors

@@ -145,7 +145,7 @@ impl Store {
         let id = link.id;
         self.links.put(link);
         match self.click_totals(id) {
-            Ok(totals) => self.links.decide(id, &totals),
+            Ok(totals) => self.links.note_sums(id, &totals),
             // The link itself is written; it goes by weight.
             Err(error) => {
                 let error = &error as &dyn std::error::Error;

@@ -42,6 +42,12 @@ impl Store {
         read_totals(&self.trees, link)
     }
 
+    /// All clicks of a link that were recorded, from memory; `None` if its sums are damaged.
+    #[must_use]
+    pub fn click_count(&self, link: LinkId) -> Option<u64> {
+        self.links.clicks(link)
+    }
+
     /// The sums of each day of a link that had any, the oldest first.
     ///
     /// # Errors

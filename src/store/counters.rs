@@ -18,6 +18,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use dashmap::mapref::one::RefMut;
+use parking_lot::Mutex;
 
 use super::codec::{self, Damage};
 use super::commits::Commits;
@@ -41,6 +42,8 @@ const LOCKS: usize = 256;
 pub(super) struct Counters {
     tree: sled::Tree,
     leases: Arc<Leases>,
+    /// Leases of windows before this one were purged.
+    kept_from: Mutex<Option<Window>>,
     commits: Arc<Commits>,
 }
 
@@ -71,7 +74,7 @@ pub struct Counter {
 
 impl Counters {
     pub(super) fn new(tree: sled::Tree, commits: Arc<Commits>) -> Self {
-        Self { tree, leases: Arc::new(DashMap::with_shard_amount(LOCKS)), commits }
+        Self { tree, leases: Arc::new(DashMap::with_shard_amount(LOCKS)), kept_from: Mutex::default(), commits }
     }
 
     /// Decides and counts in one atomic step. Answers the decision and what is used after it.
@@ -185,9 +188,11 @@ impl Counters {
             rows = rows.saturating_add(1);
         }
         self.tree.apply_batch(batch).map_err(engine("purge counters"))?;
-        if rows < PURGE_STEP_ROWS {
-            // Their rows are gone, so there is nothing to settle.
+        let mut kept = self.kept_from.lock();
+        if rows < PURGE_STEP_ROWS && *kept != Some(first_kept) {
+            // Their rows are gone, so there is nothing to settle. Once an hour, for it looks at all of them.
             self.leases.retain(|_account, lease| lease.window >= first_kept);
+            *kept = Some(first_kept);
         }
         Ok(rows)
     }

@@ -40,24 +40,22 @@ fn directory(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Reads links into memory, and what their auto-winners have decided.
+/// Reads links into memory, their clicks, and what their auto-winners have decided.
 fn links(trees: &Trees, memory: &LinkMemory) -> Result<(), StoreError> {
     for row in trees.links.iter() {
         let (key, bytes) = row.map_err(engine("read links"))?;
         let decoded = codec::parse_link_id(&key).and_then(|id| records_links::link_from_bytes(id, &bytes));
         let link = decoded.map_err(damaged("links", &key))?;
-        let (id, is_decided) = (link.id, link.terms.auto_winner);
+        let id = link.id;
         memory.put(link);
-        if is_decided {
-            match clicks::read_totals(trees, id) {
-                Ok(totals) => memory.decide(id, &totals),
-                // It costs this one link its winner, not all others their start.
-                Err(error @ StoreError::Damaged { .. }) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(link.id = %id, error, "this link goes by weight until its sums are restored");
-                }
-                Err(error) => return Err(error),
+        match clicks::read_totals(trees, id) {
+            Ok(totals) => memory.note_sums(id, &totals),
+            // It costs this one link its winner, not all others their start.
+            Err(error @ StoreError::Damaged { .. }) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(link.id = %id, error, "this link goes by weight until its sums are restored");
             }
+            Err(error) => return Err(error),
         }
     }
     Ok(())

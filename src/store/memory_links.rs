@@ -2,7 +2,7 @@
 //! transaction writes, and the recorder writes all the time.
 //!
 //! As with the rest of `memory.rs`, it is filled when the store opens and changed right after the transaction.
-//! Winners are decided where sums change, under the lock that all writers hold.
+//! Winners are decided, and clicks noted, where sums change, under the lock that all writers hold.
 
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ pub(super) struct LinkMemory {
     listed: DashMap<AccountId, Vec<LinkId>>,
     /// What the auto-winner has decided, of links where it has.
     winners: DashMap<LinkId, Label>,
+    /// Clicks of links whose sums can be read.
+    clicks: DashMap<LinkId, u64>,
 }
 
 impl LinkMemory {
@@ -41,6 +43,11 @@ impl LinkMemory {
     /// The label of the variant that has won, if one has.
     pub(super) fn winner(&self, id: LinkId) -> Option<Label> {
         self.winners.get(&id).map(|label| label.clone())
+    }
+
+    /// All clicks of a link; `None` if its sums are damaged.
+    pub(super) fn clicks(&self, id: LinkId) -> Option<u64> {
+        self.clicks.get(&id).map(|clicks| *clicks)
     }
 
     /// The ids of one page of an account's links, newest first; and how many there are.
@@ -68,13 +75,15 @@ impl LinkMemory {
         self.by_id.remove(&link.id);
         self.by_slug.remove(&link.slug);
         self.winners.remove(&link.id);
+        self.clicks.remove(&link.id);
         // All links of an account go together, with the account.
         self.listed.remove(&link.account_id);
     }
 
-    /// Decides anew whether a link's auto-winner has won, because its sums or terms have changed.
-    pub(super) fn decide(&self, id: LinkId, totals: &Tallies) {
+    /// Notes a link's clicks, and decides anew whether its auto-winner has won, because its sums or terms have changed.
+    pub(super) fn note_sums(&self, id: LinkId, totals: &Tallies) {
         let Some(link) = self.find(id) else { return };
+        self.clicks.insert(id, totals.sum().clicks);
         match winner(&link, |label| totals.of(label)) {
             Some(variant) => self.winners.insert(id, variant.label.clone()),
             None => self.winners.remove(&id).map(|(_id, label)| label),
@@ -86,5 +95,6 @@ impl LinkMemory {
         self.by_slug.clear();
         self.listed.clear();
         self.winners.clear();
+        self.clicks.clear();
     }
 }

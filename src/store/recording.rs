@@ -95,7 +95,7 @@ impl Store {
         }
         let totals = self.write_recording(recording)?;
         for (link, totals) in &totals {
-            self.links.decide(*link, totals);
+            self.links.note_sums(*link, totals);
         }
         drop(lock);
         // Nobody waits for it; but where units are on disk before the answer, nothing commits unless it is asked to.

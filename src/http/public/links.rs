@@ -82,6 +82,13 @@ async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpRespo
 
 async fn show(state: web::Data<State>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, ApiError> {
     let (known, id, base_url) = (guard::known(&request)?, link_id(&id)?, state.base_url(&request));
+    // All of it is in memory, unless there are clicks to be recorded first.
+    if state.recorder.is_idle()
+        && let Some(clicks) = state.store.click_count(id)
+    {
+        let link = state.store.get_link(known.account_id, id)?;
+        return Ok(HttpResponse::Ok().json(LinkView::of(&link, &base_url, clicks)));
+    }
     let link = block(move || -> Result<_, LinkError> {
         state.recorder.catch_up()?;
         Ok(view(&state.store, state.store.get_link(known.account_id, id)?.as_ref(), &base_url)?)
