@@ -67,7 +67,7 @@ async fn create_all(state: &State, request: &HttpRequest, drafts: Vec<LinkDraft>
     block(move || links::create(&store, known.account_id, &drafts, known.standing.now)).await
 }
 
-async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let (known, query) = (guard::known(&request)?, NumberQuery::of(&request)?);
     let base_url = state.base_url(&request);
     let page = block(move || -> Result<_, StoreError> {
