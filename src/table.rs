@@ -48,6 +48,15 @@ const LINKS: &[Column] = &[
     Column("EXPIRES", "expires_at", 24),
     Column("DELETED", "deleted_at", 24),
 ];
+const USAGE: &[Column] = &[
+    Column("HOUR", "hour", 20),
+    Column("ACCOUNT", "account_id", 36),
+    Column("KEY", "key_id", 36),
+    Column("ENDPOINT", "endpoint", 40),
+    Column("USED", "used", 10),
+    Column("DENIED", "denied", 10),
+    Column("ERRORS", "errors", 10),
+];
 
 /// Writes tables to `out`.
 pub struct Table<W: Write> {
@@ -72,6 +81,7 @@ impl<W: Write> Table<W> {
             "key" => KEYS,
             "counter" => COUNTERS,
             "link" => LINKS,
+            "usage" => USAGE,
             _ => return Ok(()),
         };
         if kind != self.kind {

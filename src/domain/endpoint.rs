@@ -55,7 +55,7 @@ impl EndpointName {
         if (1..=ENDPOINT_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_shown) {
             Ok(Self(text.to_owned().into()))
         } else {
-            Err(Invalid::new(format!("must be 1 to {ENDPOINT_BYTES_MAX} visible ASCII characters")))
+            Err(Invalid::new(format!("must be 1 to {ENDPOINT_BYTES_MAX} visible ASCII characters and spaces")))
         }
     }
 

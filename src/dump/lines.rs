@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::link_lines::{ClickDayLine, ClickLine, ConversionLine, LinkLine};
+use super::usage_lines::UsageLine;
 use crate::domain::Invalid;
 use crate::domain::account::{Account, Terms, Trial};
 use crate::domain::decision::{Limit, Used};
@@ -30,6 +31,7 @@ pub(super) enum Line {
     ClickDay(ClickDayLine),
     Click(Box<ClickLine>),
     Conversion(ConversionLine),
+    Usage(UsageLine),
     End(EndLine),
 }
 

@@ -1,7 +1,7 @@
 //! Dumps: the whole store as JSON lines, and back.
 //!
-//! The first line names format and version. Plans, accounts, keys and counters follow, in this order
-//! and each in the order of its id, so that two dumps of the same store differ in the first line only.
+//! The first line names format and version. Plans, accounts, keys, counters, links and usage follow, in this
+//! order and each in the order of its id, so that two dumps of the same store differ in the first line only.
 //! The last line counts the rows, so that a dump that was cut off is not taken for a whole one.
 //! Whatever a line names stands before it. Keys are hashes; secrets and the audit trail are not dumped.
 //!
@@ -11,6 +11,7 @@
 mod lines;
 mod link_lines;
 mod restore;
+mod usage_lines;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
@@ -24,6 +25,8 @@ use crate::domain::id::AccountId;
 use crate::domain::link::Link;
 use crate::domain::plan::{Plan, PlanId};
 use crate::domain::time::{Day, Timestamp};
+use crate::domain::usage::UsageRow;
+use crate::domain::window::Window;
 use crate::store::{Counter, DirectoryError, KeyUse, Store, StoreError};
 
 /// Rows that are read from the store at a time.
@@ -48,7 +51,7 @@ pub enum DumpError {
 pub struct DumpFilter {
     /// Only these kinds; all if empty.
     pub only: Vec<DumpKind>,
-    /// Only this account, with its plans, keys and counters.
+    /// Only this account, with its plans and all that is its own.
     pub account: Option<AccountId>,
 }
 
@@ -109,7 +112,11 @@ impl Dump<'_> {
         }
         store.keys().try_for_each(|key| self.key(&key?))?;
         store.counters().try_for_each(|counter| self.counter(&counter?))?;
-        store.links().try_for_each(|link| self.link(store, &link?))
+        store.links().try_for_each(|link| self.link(store, &link?))?;
+        if self.filter.has(DumpKind::Usage) {
+            store.usage().try_for_each(|row| self.usage(&row?))?;
+        }
+        Ok(())
     }
 
     fn one_account(&mut self, store: &Store, id: AccountId) -> Result<(), DumpError> {
@@ -118,7 +125,9 @@ impl Dump<'_> {
         let keys = found(store.list_keys(id, None, PAGE_ROWS))?;
         keys.items.iter().try_for_each(|key| self.key(key))?;
         store.counters().try_for_each(|counter| self.counter(&counter?))?;
-        store.links_of(id).try_for_each(|link| self.link(store, link?.as_ref()))
+        store.links_of(id).try_for_each(|link| self.link(store, link?.as_ref()))?;
+        let (first, end) = (Window::from_hours(0), Window::from_hours(u32::MAX));
+        store.usage_of(id, first, end).try_for_each(|row| self.usage(&row?))
     }
 
     fn plan(&mut self, plan: &Plan) -> Result<(), DumpError> {
@@ -204,6 +213,13 @@ impl Dump<'_> {
             }
         }
         Ok(())
+    }
+
+    fn usage(&mut self, row: &UsageRow) -> Result<(), DumpError> {
+        if !self.filter.has(DumpKind::Usage) || !self.accounts.contains(&row.spender.account_id) {
+            return Ok(());
+        }
+        self.row(&Line::Usage(row.into()))
     }
 
     fn row(&mut self, line: &Line) -> Result<(), DumpError> {

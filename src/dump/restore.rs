@@ -48,6 +48,8 @@ pub struct Restored {
     pub links: u64,
     /// Clicks, days of clicks, and conversions.
     pub clicks: u64,
+    /// Usage.
+    pub usage: u64,
 }
 
 /// Fills an empty store from a dump: all of it, or nothing. It is on disk when this returns.
@@ -136,6 +138,10 @@ fn put(restore: &Restore<'_>, line: &Line, restored: &mut Restored) -> Result<()
             restore.put_conversion(&line.check()?)?;
             &mut restored.clicks
         }
+        Line::Usage(line) => {
+            restore.put_usage(&line.check()?)?;
+            &mut restored.usage
+        }
     };
     *rows = rows.saturating_add(1);
     Ok(())
@@ -143,8 +149,8 @@ fn put(restore: &Restore<'_>, line: &Line, restored: &mut Restored) -> Result<()
 
 /// The end line shows that nothing was cut off; it counts the rows and nothing follows it.
 fn check_end(end: &EndLine, restored: &Restored, dump: &mut impl BufRead) -> Result<(), String> {
-    let Restored { plans, accounts, keys, counters, links, clicks } = *restored;
-    let kinds = [plans, accounts, keys, counters, links, clicks];
+    let Restored { plans, accounts, keys, counters, links, clicks, usage } = *restored;
+    let kinds = [plans, accounts, keys, counters, links, clicks, usage];
     let rows = kinds.into_iter().fold(0, u64::saturating_add);
     if end.rows != rows {
         return Err(format!("the dump says that it has {} rows, and has {rows}", end.rows));

@@ -10,6 +10,7 @@ use super::recording::LAST_DAY;
 use super::records::{self, Phase};
 use super::{
     Conversion, Counter, KEYS_PER_ACCOUNT_MAX, KeyUse, Store, StoreError, Tallies, codec, engine, records_links,
+    records_usage,
 };
 use crate::domain::account::Account;
 use crate::domain::click::Click;
@@ -17,6 +18,7 @@ use crate::domain::id::{AccountId, LinkId};
 use crate::domain::link::Link;
 use crate::domain::plan::Plan;
 use crate::domain::time::Day;
+use crate::domain::usage::UsageRow;
 
 /// Why a row or a restore was refused.
 #[derive(Debug, thiserror::Error)]
@@ -188,6 +190,18 @@ impl Restore<'_> {
         let key = codec::conversion_key(conversion.link_id, conversion.visitor);
         let name = || format!("a conversion of link {}", conversion.link_id);
         self.insert(&self.store.trees.conversions, &key, &codec::instant_value(conversion.at), name)
+    }
+
+    /// Adds a row of usage. Its key may be gone.
+    ///
+    /// # Errors
+    /// When it stood before, its account did not, or the store fails.
+    pub fn put_usage(&self, row: &UsageRow) -> Result<(), RestoreError> {
+        let (trees, spender) = (&self.store.trees, &row.spender);
+        require(&trees.accounts, spender.account_id.as_bytes(), || format!("account {}", spender.account_id))?;
+        let bytes = records_usage::tally_to_bytes(&row.tally).map_err(encode("usage"))?;
+        let name = || format!("usage of {} for {} at {}", spender.key_id, row.endpoint, spender.window.start());
+        self.insert(&trees.usage, &codec::usage_key(spender, &row.endpoint), &bytes, name)
     }
 
     /// Adds a row that must be new.

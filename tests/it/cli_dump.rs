@@ -41,7 +41,7 @@ fn a_dump_is_the_same_with_the_server_running_and_stopped() {
     process.stop();
     let stopped = dumped(temp.path());
 
-    assert_eq!(rows(&running).len(), 4 + 1 + 1 + 1, "{running}");
+    assert_eq!(rows(&running).len(), 4 + 1 + 1 + 1 + 1, "{running}");
     assert_eq!(rows(&running), rows(&stopped));
 }
 

@@ -97,7 +97,8 @@ fn a_dump_is_a_header_and_a_line_for_each_record() {
     {"kind":"account","id":"<id>","name":"Acme","email":null,"plan":"growth","custom_limit":null,"trial":null,"suspended":false,"created_at":"2024-01-15T14:30:00Z","updated_at":"2024-01-15T14:30:00Z"}
     {"kind":"key","id":"<id>","account_id":"<id>","sha256":"<hash>","name":"test","display":"<display>","scope":"read_write","created_at":"2024-01-15T14:30:00Z","expires_at":null,"revoked_at":null,"last_used_at":"2024-01-15T14:30:00Z"}
     {"kind":"counter","account_id":"<id>","hour":"2024-01-15T14:00:00Z","used":1}
-    {"kind":"end","rows":7}
+    {"kind":"usage","account_id":"<id>","hour":"2024-01-15T14:00:00Z","key_id":"<id>","endpoint":"GET /public/links","used":1,"denied":0,"errors":0,"latency":[<counts>]}
+    {"kind":"end","rows":8}
     "#);
 }
 
@@ -132,7 +133,7 @@ fn a_dump_of_some_kinds_holds_these_in_the_usual_order() {
 }
 
 #[test]
-fn a_dump_of_an_account_holds_its_plans_keys_and_counters_only() {
+fn a_dump_of_an_account_holds_its_plans_and_what_is_its_own_only() {
     let server = Server::start();
     let (account, other) = (server.account("growth"), server.account("scale"));
     let trial = json!({"trial": {"plan": "scale"}});
@@ -143,7 +144,7 @@ fn a_dump_of_an_account_holds_its_plans_keys_and_counters_only() {
 
     let answer = call(&server, "GET", &format!("/dump?account={}", account.id)).body;
 
-    assert_eq!(kinds(&answer), "header plan plan account key key counter end");
+    assert_eq!(kinds(&answer), "header plan plan account key key counter usage end");
     assert!(!answer.contains(&other.id));
     assert_eq!(
         kinds(&call(&server, "GET", &format!("/dump?only=keys&account={}", account.id)).body),
@@ -172,10 +173,10 @@ fn a_dump_of_what_does_not_exist_is_refused() {
     });
 
     insta::assert_snapshot!(lines.join("\n"), @"
-    only=webhooks: 422 only: must be plans, accounts, keys, counters, links, or several with commas
-    only=: 422 only: must be plans, accounts, keys, counters, links, or several with commas
-    only=plans,: 422 only: must be plans, accounts, keys, counters, links, or several with commas
-    only=Plans: 422 only: must be plans, accounts, keys, counters, links, or several with commas
+    only=webhooks: 422 only: must be plans, accounts, keys, counters, links, usage, or several with commas
+    only=: 422 only: must be plans, accounts, keys, counters, links, usage, or several with commas
+    only=plans,: 422 only: must be plans, accounts, keys, counters, links, usage, or several with commas
+    only=Plans: 422 only: must be plans, accounts, keys, counters, links, usage, or several with commas
     only=plans&only=keys: 422 only: must stand once
     account=: 422 account: must be a UUID
     account=x: 422 account: must be a UUID
@@ -198,7 +199,7 @@ fn a_restored_dump_dumps_as_it_was() {
     201
     content-type: application/json
 
-    {"plans":5,"accounts":3,"keys":7,"counters":2,"links":0,"clicks":0}
+    {"plans":5,"accounts":3,"keys":7,"counters":2,"links":0,"clicks":0,"usage":2}
     "#);
     let second = dump(&second_server);
     assert_eq!(rows(&second), rows(&first));

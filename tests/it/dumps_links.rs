@@ -153,7 +153,7 @@ fn the_golden_dump_of_links_comes_back_as_it_is() {
 
     let answer = restore(&server, GOLDEN);
 
-    assert_eq!(answer.body, r#"{"plans":4,"accounts":1,"keys":1,"counters":1,"links":2,"clicks":4}"#);
+    assert_eq!(answer.body, r#"{"plans":4,"accounts":1,"keys":1,"counters":1,"links":2,"clicks":4,"usage":0}"#);
     assert_eq!(rows(&dump(&server)), rows(GOLDEN));
     assert_eq!(visit(&server, "spring", "CF-IPCountry: DE").header("location"), Some("https://example.com/dort"));
 }

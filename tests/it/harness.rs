@@ -319,6 +319,7 @@ pub(crate) fn redact(text: &str) -> String {
             (form(r"eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+\.[0-9A-Za-z_-]*"), "<jwt>"),
             (form(ADMIN_TOKEN), "<admin token>"),
             (form("\"sha256\":\"[0-9a-f]{64}\""), "\"sha256\":\"<hash>\""),
+            (form(r#""latency":\[\d+(,\d+){11}\]"#), "\"latency\":[<counts>]"),
             (form("etag: \"[0-9a-f]{64}\""), "etag: <etag>"),
             (form(r"127\.0\.0\.1:\d+"), "<address>"),
             (

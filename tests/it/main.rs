@@ -95,6 +95,7 @@ mod table;
 mod tidy;
 mod upstream;
 mod usage;
+mod usage_dumps;
 mod usage_names;
 mod usage_store;
 mod verify;

@@ -94,6 +94,7 @@ fn comparable(text: &str) -> Vec<String> {
             (form(r";t=\d+"), ";t=<secs>"),
             (form("etag: \"[0-9a-f]{64}\""), "etag: <etag>"),
             (form(r"<visitor>\.[0-9a-f]{8}\.\d+\.<signature>"), "<visit>"),
+            (form(r#""p(50|99)_ms":\d+"#), "\"p${1}_ms\":<ms>"),
             (form("  +"), "  "),
         ]
     });

@@ -285,3 +285,36 @@ fn a_counter_that_an_operator_sets_changes_no_usage() {
     assert_eq!(server.used(&account.id), 1);
     assert_eq!(endpoints(&server, &account.id), [("GET /public/links".to_owned(), 2, 0, 0)]);
 }
+
+#[test]
+fn the_statistics_name_the_busiest_accounts_keys_and_endpoints_of_the_hour() {
+    let server = Server::start();
+    let (busy, other) = (server.account("growth"), server.account("growth"));
+    server.ping(&busy.key);
+    server.set_clock("2024-01-15T15:00:00Z");
+    let (second_id, second) = server.key(&busy.id);
+    (0..3).for_each(|_| assert_eq!(get(&server, &busy.key, "/links"), 200));
+    (0..2).for_each(|_| assert_eq!(get(&server, &second, "/links/x"), 404));
+    assert_eq!(get(&server, &other.key, "/links/x/stats"), 404);
+
+    let hour = server.admin_ok("GET", "/stats", &Value::Null)["hour"].clone();
+
+    assert_eq!(hour["used"], 6);
+    assert_eq!(hour["top_accounts"], json!([{"account_id": busy.id, "used": 5}, {"account_id": other.id, "used": 1}]));
+    assert_eq!(
+        hour["top_keys"],
+        json!([
+            {"account_id": busy.id, "key_id": busy.key_id, "used": 3},
+            {"account_id": busy.id, "key_id": second_id, "used": 2},
+            {"account_id": other.id, "key_id": other.key_id, "used": 1},
+        ])
+    );
+    assert_eq!(
+        hour["top_endpoints"],
+        json!([
+            {"endpoint": "GET /public/links", "used": 3},
+            {"endpoint": "GET /public/links/{id}", "used": 2},
+            {"endpoint": "GET /public/links/{id}/stats", "used": 1},
+        ])
+    );
+}

@@ -10,7 +10,7 @@ use crate::guarded_open::{copy_files, files};
 use crate::process::{Ended, Process, klinky, run};
 
 /// A data directory with rows in every tree, closed.
-struct Whole {
+pub(crate) struct Whole {
     temp: TempDir,
     dir: PathBuf,
     key: String,
@@ -18,7 +18,7 @@ struct Whole {
 }
 
 impl Whole {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("whole");
         let process = Process::serve(&dir, &[]);
@@ -28,7 +28,7 @@ impl Whole {
     }
 
     /// A copy that a crash might have left, with its database changed.
-    fn damaged(&self, change: impl FnOnce(&sled::Db)) -> TempDir {
+    pub(crate) fn damaged(&self, change: impl FnOnce(&sled::Db)) -> TempDir {
         let copy = tempfile::tempdir_in(&self.temp).unwrap();
         copy_files(&self.dir, copy.path());
         let marker = copy.path().join("klinky.json");
@@ -75,7 +75,7 @@ fn verify(dir: &Path) -> Ended {
 }
 
 /// The faults of a store that must have some.
-fn faults(dir: &Path) -> Vec<String> {
+pub(crate) fn faults(dir: &Path) -> Vec<String> {
     let before = files(dir);
     let ended = verify(dir);
     assert!(files(dir) == before, "it changed the directory");
@@ -110,7 +110,7 @@ fn a_whole_store_has_no_faults_and_stays_as_it_is() {
         ended.stdout,
         "0 faults in 4 plans, 2 accounts, 1 keys, 1 key_ids, 1 account_keys, 1 last_used, 1 counters, 3 audit, \
          3 links, 3 slugs, 3 account_links, 0 doomed_links, 2 clicks, 2 click_days, 2 click_totals, 1 conversions, \
-         6 idempotency, 3 idempotency_by_time, 3 idempotency_by_account\n"
+         2 usage, 6 idempotency, 3 idempotency_by_time, 3 idempotency_by_account\n"
     );
     assert!(files(&whole.dir) == before);
 }
@@ -118,9 +118,19 @@ fn a_whole_store_has_no_faults_and_stays_as_it_is() {
 #[test]
 fn a_changed_byte_in_any_record_is_found_and_the_record_named() {
     let whole = Whole::new();
-    for tree in
-        ["plans", "accounts", "keys", "links", "clicks", "click_days", "click_totals", "audit", "idempotency", "meta"]
-    {
+    for tree in [
+        "plans",
+        "accounts",
+        "keys",
+        "links",
+        "clicks",
+        "click_days",
+        "click_totals",
+        "usage",
+        "audit",
+        "idempotency",
+        "meta",
+    ] {
         let damaged = whole.damaged(|db| {
             let tree = db.open_tree(tree).unwrap();
             let (key, mut value) = first(&tree);

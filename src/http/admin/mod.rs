@@ -5,6 +5,7 @@ mod accounts;
 mod keys;
 mod lockout;
 mod plans;
+mod stats;
 mod whole;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -26,6 +27,7 @@ pub(crate) fn routes(routes: &mut web::ServiceConfig) {
             .configure(accounts::routes)
             .configure(keys::routes)
             .configure(whole::routes)
+            .configure(stats::routes)
             .default_service(web::to(nothing_here))
             .wrap(from_fn(by_admin_token)),
     );

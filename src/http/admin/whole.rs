@@ -1,7 +1,5 @@
-//! The store as a whole: dump, restore, audit trail, statistics.
+//! The store as a whole: dump, restore, audit trail.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::io::{self, BufReader, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,22 +8,17 @@ use actix_web::web::{self, Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use clap::ValueEnum;
 use futures_util::StreamExt;
-use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::author;
 use crate::config::DumpKind;
 use crate::domain::Invalid;
-use crate::domain::decision::Used;
 use crate::domain::id::AccountId;
-use crate::domain::time::Timestamp;
-use crate::domain::window::Window;
 use crate::dump::{self, DumpError, DumpFilter, RestoreFailure};
 use crate::http::error::ApiError;
 use crate::http::extract::{BODY_SECS_MAX, PageQuery, Query, field};
 use crate::http::views::{AuditView, List};
 use crate::http::{State, block, resource};
-use crate::store::{Store, StoreError};
 
 /// Bytes of a dump that are sent at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -35,15 +28,12 @@ const CHUNKS_MAX: usize = 4;
 pub(crate) const DUMPS_MAX: usize = 4;
 /// How long a client of a dump may take nothing: as long as a body may take to come.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(BODY_SECS_MAX);
-/// Accounts in the statistics' list of the busiest.
-const TOP_ACCOUNTS: usize = 10;
 
 pub(super) fn routes(routes: &mut web::ServiceConfig) {
     routes
         .service(resource("/dump", "GET", [web::get().to(dump)]))
         .service(resource("/restore", "POST", [web::post().to(restore)]))
-        .service(resource("/audit", "GET, HEAD", [web::get().to(audit), web::head().to(audit)]))
-        .service(resource("/stats", "GET, HEAD", [web::get().to(stats), web::head().to(stats)]));
+        .service(resource("/audit", "GET, HEAD", [web::get().to(audit), web::head().to(audit)]));
 }
 
 /// Streams a dump. It is written on a thread of its own, as fast as the client takes it.
@@ -60,7 +50,7 @@ async fn dump(state: web::Data<State>, request: HttpRequest) -> Result<HttpRespo
     actix_web::rt::task::spawn_blocking(move || {
         let (_entered, _place) = (span.enter(), place);
         let mut out = ChunkWriter { sender: sender.clone(), chunk: Vec::with_capacity(CHUNK_BYTES) };
-        let recorded = state.recorder.catch_up().map_err(DumpError::from);
+        let recorded = state.recorder.catch_up().and_then(|()| state.usage.catch_up()).map_err(DumpError::from);
         if let Err(error) = recorded.and_then(|()| dump::write(&state.store, &filter, now, &mut out)) {
             tracing::warn!(error = &error as &dyn std::error::Error, "a dump was cut off");
             // An error in place of the end breaks the connection off, so that the client notices.
@@ -83,7 +73,7 @@ fn dump_filter(request: &HttpRequest) -> Result<DumpFilter, ApiError> {
         .map(|kind| {
             DumpKind::from_str(kind, false).map_err(|_unknown| {
                 ApiError::Invalid(
-                    "only: must be plans, accounts, keys, counters, links, or several with commas".to_owned(),
+                    "only: must be plans, accounts, keys, counters, links, usage, or several with commas".to_owned(),
                 )
             })
         })
@@ -189,73 +179,4 @@ async fn audit(state: web::Data<State>, request: HttpRequest) -> Result<HttpResp
     let page = block(move || state.store.list_audit(after, query.rows)).await?;
     let list = List::of(page, |entry| entry.number.to_string(), |entry| Ok::<_, ApiError>(AuditView::from(entry)))?;
     Ok(HttpResponse::Ok().json(list))
-}
-
-#[derive(Serialize)]
-struct StatsView {
-    plans: usize,
-    accounts: usize,
-    keys: usize,
-    disk_bytes: u64,
-    commits: u64,
-    commit_failures: u64,
-    hour: HourView,
-}
-
-#[derive(Serialize)]
-struct HourView {
-    start: String,
-    active_accounts: u64,
-    used: u64,
-    top_accounts: Vec<TopAccount>,
-}
-
-#[derive(Serialize)]
-struct TopAccount {
-    account_id: String,
-    used: u32,
-}
-
-async fn stats(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
-    let now = state.clock.now();
-    let view = block(move || gather_stats(&state.store, now)).await?;
-    Ok(HttpResponse::Ok().json(view))
-}
-
-/// Reads every counter of the running hour, on the blocking pool.
-fn gather_stats(store: &Store, now: Timestamp) -> Result<StatsView, StoreError> {
-    let (totals, window) = (store.stats()?, Window::at(now));
-    let (mut active_accounts, mut used) = (0_u64, 0_u64);
-    let mut top = BinaryHeap::new();
-    for counter in store.counters_in(window) {
-        let counter = counter?;
-        if counter.used == Used::default() {
-            // An operator set it back.
-            continue;
-        }
-        active_accounts = active_accounts.saturating_add(1);
-        used = used.saturating_add(u64::from(counter.used.as_units()));
-        top.push(Reverse((counter.used, Reverse(counter.account_id))));
-        if top.len() > TOP_ACCOUNTS {
-            top.pop();
-        }
-    }
-    let top_accounts = top.into_sorted_vec().into_iter().map(|Reverse((used, Reverse(account_id)))| TopAccount {
-        account_id: account_id.to_string(),
-        used: used.as_units(),
-    });
-    Ok(StatsView {
-        plans: totals.plans,
-        accounts: totals.accounts,
-        keys: totals.keys,
-        disk_bytes: totals.disk_bytes,
-        commits: totals.commits,
-        commit_failures: totals.commit_failures,
-        hour: HourView {
-            start: window.start().to_string(),
-            active_accounts,
-            used,
-            top_accounts: top_accounts.collect(),
-        },
-    })
 }

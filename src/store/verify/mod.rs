@@ -4,13 +4,14 @@
 //! verifies its checksum, and whatever a row names is looked up. Rows without a checksum (indexes, counters, instants)
 //! are held against the records that they belong to.
 //!
-//! Some rows may name what is gone, and are no fault: counters and kept answers of an account that was deleted while
-//! a request of its ran, slugs of its links, which stay taken, and index rows of kept answers (see `idempotency.rs`).
+//! Some rows may name what is gone, and are no fault: counters, usage and kept answers of an account that was deleted
+//! while a request of its ran, slugs of its links, which stay taken, and index rows of kept answers (see `idempotency.rs`).
 
 mod clicks;
 mod directory;
 mod kept;
 mod links;
+mod usage;
 
 use std::fmt;
 use std::fs;
@@ -172,6 +173,7 @@ impl Walk {
         self.directory(trees);
         self.links(trees);
         self.clicks(trees);
+        self.usage(trees);
         self.kept(db);
         if let Some(state) = state.filter(|state| state.phase == Phase::Closed) {
             for (tree, closed) in [("plans", state.plans), ("accounts", state.accounts), ("keys", state.keys)] {
