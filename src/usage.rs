@@ -1,5 +1,5 @@
 //! Gathers usage: what each key spends on each endpoint. Requests leave it in memory, and a thread of its own adds it to
-//! the store every round, so that no request waits for that.
+//! the store every round, or less often where there is much of it, so that no request waits for that.
 //!
 //! Each worker has a part of the memory for itself, as long as there are no more workers than parts: its lock is free
 //! whenever it comes. Units are noted in the same step in which they are counted, so that the sum of an hour's usage is
@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use crate::background::Background;
+use crate::clock::CpuWatch;
 use crate::domain::decision::Cost;
 use crate::domain::endpoint::EndpointName;
 use crate::domain::usage::{Change, Spender};
@@ -31,6 +33,12 @@ const ROUND_MIN: Duration = Duration::from_millis(10);
 const ROUND_MAX: Duration = Duration::from_millis(250);
 /// The same where units are on disk before the answer: then each round asks for a commit of its own.
 const ROUND_STRICT: Duration = Duration::from_millis(100);
+/// How many times the CPU time that adding took a pause lasts after it: so the thread takes no more than a two-hundredth of
+/// a core, however many keys are in use (a row costs about as much as a request to `/check`). At most so long.
+const PAUSES: u32 = 199;
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Rows in a part that end the pause early.
+const PART_ROWS_HIGH: usize = PART_ROWS_MAX / 2;
 /// Before what the store refused is tried again: often enough for a disk that is full for a moment, and no flood of
 /// log lines.
 const RETRY: Duration = Duration::from_secs(1);
@@ -46,7 +54,7 @@ pub struct Usage {
 /// What came since the last round.
 #[derive(Default)]
 struct Part {
-    spenders: HashMap<Spender, HashMap<EndpointName, Change>>,
+    spenders: HashMap<Spender, HashMap<EndpointName, Change, RandomState>, RandomState>,
     rows: usize,
     dropped: u64,
 }
@@ -100,6 +108,10 @@ impl Usage {
         done.is_ok()
     }
 
+    fn is_filling(&self) -> bool {
+        self.parts.iter().any(|part| part.lock().rows > PART_ROWS_HIGH)
+    }
+
     fn note(&self, spender: Spender, endpoint: &EndpointName, what: impl FnOnce(&mut Change)) {
         if let Some(part) = self.parts.get(own_part()) {
             part.lock().note(spender, endpoint, what);
@@ -151,6 +163,10 @@ impl Part {
     }
 }
 
+fn pause_after(took: Duration) -> Duration {
+    took.saturating_mul(PAUSES).min(PAUSE_MAX)
+}
+
 /// The part of the thread that asks.
 fn own_part() -> usize {
     static THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -181,9 +197,16 @@ impl UsageWriter {
         let round = if flush_within.is_zero() { ROUND_STRICT } else { (flush_within / 4).clamp(ROUND_MIN, ROUND_MAX) };
         let own = Arc::clone(&usage);
         let thread = Background::start("usage", move |stop| {
-            let mut pause = round;
-            while !stop.sleep(pause) {
-                pause = if own.try_catch_up() { round } else { RETRY };
+            let (mut pause, mut waited, mut done) = (round, Duration::ZERO, true);
+            while !stop.sleep(round) {
+                waited = waited.saturating_add(round);
+                if waited < pause && !(done && own.is_filling()) {
+                    continue;
+                }
+                let watch = CpuWatch::start();
+                done = own.try_catch_up();
+                pause = if done { pause_after(watch.elapsed()) } else { RETRY };
+                waited = Duration::ZERO;
             }
         })?;
         Ok(Self { usage, thread })
@@ -205,6 +228,12 @@ mod tests {
     fn spender(key: u8) -> Spender {
         let (account_id, key_id) = (AccountId::from_bytes([1; 16]), KeyId::from_bytes([key; 16]));
         Spender { account_id, window: Window::from_hours(7), key_id }
+    }
+
+    #[test]
+    fn adding_takes_at_most_a_two_hundredth_of_the_time_unless_that_would_be_long() {
+        let pause = |took_us| pause_after(Duration::from_micros(took_us)).as_micros();
+        assert_eq!((pause(0), pause(100), pause(100_000)), (0, 19_900, 10_000_000));
     }
 
     #[test]

@@ -108,7 +108,7 @@ async fn sub_request(
 }
 
 async fn decide(state: &State, key: &[u8], original: &Original, cost: Cost) -> Result<Known, ApiError> {
-    state.admit(key, original.access, cost, &original.name(), state.clock.now()).await
+    state.admit(key, original.access, cost, &original.name, state.clock.now()).await
 }
 
 /// An empty body: nginx opens a new connection for each sub-request whose answer has one.
@@ -133,7 +133,7 @@ fn remember(state: &State, request: &HttpRequest, admitted: &Result<Known, ApiEr
     if let Some(known) = known(admitted) {
         extensions.insert(known.clone());
     }
-    if let Some(counted) = admitted.as_ref().ok().and_then(|known| Counted::of(known, original.name())) {
+    if let Some(counted) = admitted.as_ref().ok().and_then(|known| Counted::of(known, original.name)) {
         extensions.insert(counted);
     }
     if let Some(endpoint) = original.endpoint {

@@ -29,6 +29,9 @@ pub(crate) const BLOCK_REST_MAX: u64 = 63;
 /// By how much later than the server a client of a busy machine may note a grant.
 pub(crate) const NOTING: Duration = Duration::from_millis(100);
 
+/// How long usage may wait until it is on disk: for its round, and for a commit of 100 ms or less.
+const USAGE_WAITS: Duration = Duration::from_millis(250);
+
 pub(crate) fn rounds(of_ci: u32) -> u32 {
     let wanted = std::env::vars().find(|(name, _value)| name == "KLINKY_CRASH_ROUNDS");
     wanted.map_or(of_ci, |(_name, value)| value.parse().unwrap())
@@ -105,7 +108,16 @@ impl Setup {
 
     /// What each account has used, in all hours together: a test may run across the top of one.
     fn used(&self, process: &Process) -> Vec<u64> {
-        let dump = process.admin.exchange(&admin_request("GET", "/dump?only=counters", ""));
+        self.sums(process, "counters")
+    }
+
+    /// What its usage adds up to, likewise.
+    fn usage(&self, process: &Process) -> Vec<u64> {
+        self.sums(process, "usage")
+    }
+
+    fn sums(&self, process: &Process, kind: &str) -> Vec<u64> {
+        let dump = process.admin.exchange(&admin_request("GET", &format!("/dump?only={kind}"), ""));
         let mut used: HashMap<String, u64> = HashMap::new();
         for line in rows(&dump.body) {
             let row: Value = serde_json::from_str(line).unwrap();
@@ -215,7 +227,7 @@ fn crash_rounds(flush_every_ms: &str, may_forget: Option<Duration>) {
     let setup = Setup::new(&process);
     let mut telling = 0;
     for round in 0..rounds(ROUNDS) {
-        let before = setup.used(&process);
+        let (before, usage_before) = (setup.used(&process), setup.usage(&process));
         let lasts = Duration::from_millis(random.random_range(900..1400));
         // Writes of the operator commit the counters, too: without them the interval alone does.
         let load = load(&process, &setup, round % 2 == 1, || {
@@ -225,7 +237,7 @@ fn crash_rounds(flush_every_ms: &str, may_forget: Option<Duration>) {
         process.kill();
         process = Process::serve(temp.path(), &flags);
 
-        let after = setup.used(&process);
+        let (after, usage_after) = (setup.used(&process), setup.usage(&process));
         for account in 0..ACCOUNTS {
             let (granted, unanswered) = (load.granted(account), load.unanswered(account));
             let forgettable = may_forget.map_or(0, |time| load.granted_within(account, time + NOTING));
@@ -234,6 +246,10 @@ fn crash_rounds(flush_every_ms: &str, may_forget: Option<Duration>) {
             telling += u32::from(granted > 2 * forgettable);
             let most = granted + unanswered + BLOCK_REST_MAX;
             assert!((granted - forgettable..=most).contains(&counted), "seed {seed}, round {round}");
+            let (usage, forgettable) =
+                (usage_after[account] - usage_before[account], load.granted_within(account, USAGE_WAITS + NOTING));
+            println!("round {round}: usage may forget {forgettable}, and has {usage}");
+            assert!((granted - forgettable..=granted + unanswered).contains(&usage), "seed {seed}, round {round}");
         }
         assert_written(&process, &load.written);
         assert_audit_is_contiguous(&process);
@@ -265,6 +281,7 @@ fn sigterm_under_load_counts_exactly_what_was_granted() {
 
     assert_eq!(code, Some(0), "{log}");
     let process = Process::serve(temp.path(), &[]);
+    assert_eq!(setup.usage(&process), setup.used(&process));
     for (account, used) in setup.used(&process).into_iter().enumerate() {
         assert!(used > 0);
         // A request that came after the signal may be cut off before it was read, but not after it was counted.

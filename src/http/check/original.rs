@@ -29,6 +29,8 @@ pub(super) struct Original {
     pub(super) access: Access,
     /// `None` if nothing names it, or what does is of no use.
     pub(super) endpoint: Option<Endpoint>,
+    /// What it is called in usage.
+    pub(super) name: EndpointName,
 }
 
 /// A method and a path without its query: `POST /v1/reports`. In the extensions of a request that was decided on.
@@ -56,11 +58,11 @@ impl Endpoint {
 
 impl Original {
     /// Nothing is known of it; so it is taken for one that reads.
-    pub(super) const UNKNOWN: Self = Self { access: Access::Read, endpoint: None };
+    pub(super) const UNKNOWN: Self = Self { access: Access::Read, endpoint: None, name: EndpointName::UNKNOWN };
 
-    /// What it is called in usage.
-    pub(super) fn name(&self) -> EndpointName {
-        self.endpoint.as_ref().map_or(EndpointName::UNKNOWN, Endpoint::name)
+    fn new(access: Access, endpoint: Option<Endpoint>) -> Self {
+        let name = endpoint.as_ref().map_or(EndpointName::UNKNOWN, Endpoint::name);
+        Self { access, endpoint, name }
     }
 
     /// What a proxy's headers say. Any of them, or the sub-request's own method, can make it a write: a client that
@@ -70,7 +72,7 @@ impl Original {
         let uri = only(all(request.headers(), URI).map(|(_name, value)| value));
         let method = if methods.is_empty() { Some(request.method()) } else { only(methods.iter()) };
         let endpoint = method.zip(uri).and_then(|(method, uri)| Endpoint::new(method, uri));
-        Ok(Self { access: access(request.method(), &methods), endpoint })
+        Ok(Self::new(access(request.method(), &methods), endpoint))
     }
 
     /// What Envoy's form says: the method is the sub-request's, and the path stands behind the prefix.
@@ -78,7 +80,7 @@ impl Original {
         let methods = methods(request.headers())?;
         let path = request.uri().path().strip_prefix(PREFIX);
         let endpoint = path.and_then(|path| Endpoint::new(request.method(), path.as_bytes()));
-        Ok(Self { access: access(request.method(), &methods), endpoint })
+        Ok(Self::new(access(request.method(), &methods), endpoint))
     }
 
     /// What a server writes in its question: `GET /v1/reports`.
@@ -89,7 +91,7 @@ impl Original {
         if !path.starts_with('/') {
             return Err(invalid());
         }
-        Ok(Self { access: guard::access(&method), endpoint: Endpoint::new(&method, path.as_bytes()) })
+        Ok(Self::new(guard::access(&method), Endpoint::new(&method, path.as_bytes())))
     }
 }
 
