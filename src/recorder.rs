@@ -40,6 +40,8 @@ struct Shared {
 struct Queue {
     waiting: Vec<Event>,
     dropped: u64,
+    /// All that were dropped and said to be, since the start.
+    dropped_before: u64,
     stopping: bool,
 }
 
@@ -70,6 +72,13 @@ impl Recorder {
     pub fn is_idle(&self) -> bool {
         // In this order: what is being written was taken from the queue under this lock.
         self.shared.writing.try_lock().is_some_and(|_idle| self.shared.queue.lock().waiting.is_empty())
+    }
+
+    /// How many events wait to be recorded, and how many were dropped since the start.
+    #[must_use]
+    pub fn backlog(&self) -> (usize, u64) {
+        let queue = self.shared.queue.lock();
+        (queue.waiting.len(), queue.dropped_before.saturating_add(queue.dropped))
     }
 
     /// Records all that was left so far, so that whoever reads the store next sees it. Blocks.
@@ -128,6 +137,7 @@ impl Shared {
             let mut queue = self.queue.lock();
             if queue.dropped > 0 {
                 tracing::error!(dropped = queue.dropped, "clicks came faster than they could be recorded");
+                queue.dropped_before = queue.dropped_before.saturating_add(queue.dropped);
                 queue.dropped = 0;
             }
             std::mem::take(&mut queue.waiting)

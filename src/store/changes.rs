@@ -121,6 +121,7 @@ impl Store {
             None => batches.commit(&self.trees)?,
         }
         self.committer.mark_dirty();
+        self.writes.note_change();
         for change in changes {
             self.remember(change);
         }

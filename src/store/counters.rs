@@ -14,6 +14,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -45,6 +46,8 @@ pub(super) struct Counters {
     /// Leases of windows before this one were purged.
     kept_from: Mutex<Option<Window>>,
     commits: Arc<Commits>,
+    /// Blocks that were taken from sled since the start.
+    blocks: AtomicU64,
 }
 
 type Leases = DashMap<AccountId, Lease>;
@@ -74,7 +77,8 @@ pub struct Counter {
 
 impl Counters {
     pub(super) fn new(tree: sled::Tree, commits: Arc<Commits>) -> Self {
-        Self { tree, leases: Arc::new(DashMap::with_shard_amount(LOCKS)), kept_from: Mutex::default(), commits }
+        let leases = Arc::new(DashMap::with_shard_amount(LOCKS));
+        Self { tree, leases, kept_from: Mutex::default(), commits, blocks: AtomicU64::new(0) }
     }
 
     /// Decides and counts in one atomic step. Answers the decision and what is used after it.
@@ -101,6 +105,7 @@ impl Counters {
             let key = codec::counter_key(window, account);
             match self.swap(&key, lease.stored, end)? {
                 ControlFlow::Break(()) => {
+                    self.blocks.fetch_add(1, Ordering::Relaxed);
                     // After the write: a commit that begins from now on has it.
                     *lease = Lease { window, used: after, stored: Some(end), durable_with: self.commits.next() };
                     return Ok((decision, after));
@@ -108,6 +113,11 @@ impl Counters {
                 ControlFlow::Continue(current) => *lease = Lease::of(window, read(&key, current.as_deref())?),
             }
         }
+    }
+
+    /// Blocks of units that were taken from sled since the start.
+    pub(super) fn blocks(&self) -> u64 {
+        self.blocks.load(Ordering::Relaxed)
     }
 
     /// Whether all that an account was let through in a window is on disk, or at least counted there.

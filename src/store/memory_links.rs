@@ -40,6 +40,11 @@ impl LinkMemory {
         self.by_id.contains_key(&id)
     }
 
+    /// How many links there are, those included that were deleted.
+    pub(super) fn count(&self) -> usize {
+        self.by_id.len()
+    }
+
     /// The label of the variant that has won, if one has.
     pub(super) fn winner(&self, id: LinkId) -> Option<Label> {
         self.winners.get(&id).map(|label| label.clone())

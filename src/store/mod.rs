@@ -209,6 +209,8 @@ pub struct StoreStats {
     pub accounts: usize,
     /// Keys, revoked and expired ones included.
     pub keys: usize,
+    /// Links, deleted ones included.
+    pub links: usize,
     /// Bytes of the database's files.
     pub disk_bytes: u64,
     /// Commits since the start.
@@ -314,12 +316,13 @@ impl Store {
             plans,
             accounts,
             keys,
+            links: self.links.count(),
             disk_bytes,
             commits,
             commit_failures,
             commit_waiting,
             unsynced_us,
-            writes: self.writes.totals(),
+            writes: self.writes.with(self.counters.blocks()),
         })
     }
 

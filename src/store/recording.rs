@@ -98,6 +98,7 @@ impl Store {
             self.links.note_sums(*link, totals);
         }
         drop(lock);
+        self.writes.note_clicks();
         // Nobody waits for it; but where units are on disk before the answer, nothing commits unless it is asked to.
         let _on_its_way = self.committer.commit_if_due();
         Ok(())

@@ -130,6 +130,7 @@ fn records_and_commits_are_counted() {
     insta::assert_snapshot!(scrape.lines("klinky_records"), @r#"
     klinky_records{kind="account"} 4
     klinky_records{kind="key"} 4
+    klinky_records{kind="link"} 1
     klinky_records{kind="plan"} 4
     "#);
     assert!(scrape.value("klinky_store_disk_bytes") > 0.0);
@@ -141,6 +142,25 @@ fn records_and_commits_are_counted() {
     assert!(scrape.value("klinky_store_commit_duration_seconds_count") > 0.0);
     assert!(scrape.value("klinky_store_unsynced_seconds") < 60.0);
     assert!((scrape.value("klinky_store_writes_total{kind=\"kept_answer\"}") - 1.0).abs() < 0.1);
+    assert!(scrape.value("klinky_store_writes_total{kind=\"change\"}") >= 10.0);
+}
+
+#[test]
+fn of_many_requests_few_write_to_the_store() {
+    let server = Server::start();
+    let account = server.account("scale");
+
+    for _request in 0..20 {
+        server.ping(&account.key);
+    }
+
+    let scrape = scrape(&server);
+    let written = scrape.value("klinky_store_writes_total{kind=\"counter_block\"}");
+    let allowed = scrape.value("klinky_decisions_total{outcome=\"allowed\",plan=\"scale\"}");
+    assert!(
+        (written - 2.0).abs() < 0.1 && (allowed - 20.0).abs() < 0.1,
+        "{written} of {allowed}: a block has ten units"
+    );
 }
 
 #[test]

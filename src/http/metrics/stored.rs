@@ -1,4 +1,4 @@
-//! What the store and the backups say of themselves, read when somebody scrapes.
+//! What the store, the recorder and the backups say of themselves, read when somebody scrapes.
 
 use std::sync::atomic::AtomicU64;
 
@@ -18,6 +18,8 @@ use crate::store::{StoreError, StoreStats, StoreWrites};
 pub(crate) struct Stored {
     store: StoreStats,
     commit_durations: Noted,
+    clicks_waiting: usize,
+    clicks_dropped: u64,
 }
 
 /// What became of the backups, of a server that makes them: an age of one that was never wanted would alarm.
@@ -39,15 +41,20 @@ struct ResultLabels {
 impl Stored {
     /// Reads it. Blocks.
     pub(crate) fn read(state: &State) -> Result<Self, StoreError> {
+        let (clicks_waiting, clicks_dropped) = state.recorder.backlog();
         let commit_durations = state.store.commit_durations();
-        Ok(Self { store: state.store.stats()?, commit_durations })
+        Ok(Self { store: state.store.stats()?, commit_durations, clicks_waiting, clicks_dropped })
     }
 
     /// As metrics.
     pub(super) fn into_registry(self, backups: Option<&Backups>) -> Registry {
         let mut registry = Registry::with_prefix(PREFIX);
-        let Self { store, commit_durations } = self;
-        registry.register("records", "Records in the store; keys that were revoked included", records(&store));
+        let Self { store, commit_durations, clicks_waiting, clicks_dropped } = self;
+        registry.register(
+            "records",
+            "Records in the store; links and keys that were deleted included",
+            records(&store),
+        );
         registry.register_with_unit(
             "store_disk",
             "Size of the database's files",
@@ -64,6 +71,13 @@ impl Stored {
         let help = "For how long the oldest write has waited to be on disk; 0 if all is";
         let unsynced = ConstGauge::new(secs(store.unsynced_us));
         registry.register_with_unit("store_unsynced", help, Unit::Seconds, unsynced);
+        registry.register(
+            "clicks_waiting",
+            "Clicks and conversions in memory, yet to be recorded",
+            gauge(clicks_waiting),
+        );
+        let help = "Clicks and conversions that came faster than they could be recorded";
+        registry.register("clicks_dropped", help, ConstCounter::new(clicks_dropped));
         if let Some(Backups { newest_secs, failures }) = backups {
             let help = "When the newest backup was made, in Unix seconds; 0 if there is none";
             registry.register("backup_newest_timestamp_seconds", help, ConstGauge::new(*newest_secs));
@@ -79,8 +93,8 @@ fn gauge(number: usize) -> ConstGauge<u64> {
 
 fn records(store: &StoreStats) -> Family<KindLabels, Gauge<u64, AtomicU64>> {
     let family = Family::<KindLabels, Gauge<u64, AtomicU64>>::default();
-    let StoreStats { plans, accounts, keys, .. } = *store;
-    for (kind, rows) in [("plan", plans), ("account", accounts), ("key", keys)] {
+    let StoreStats { plans, accounts, keys, links, .. } = *store;
+    for (kind, rows) in [("plan", plans), ("account", accounts), ("key", keys), ("link", links)] {
         family.get_or_create(&KindLabels { kind }).set(u64::try_from(rows).unwrap_or(u64::MAX));
     }
     family
@@ -88,8 +102,14 @@ fn records(store: &StoreStats) -> Family<KindLabels, Gauge<u64, AtomicU64>> {
 
 fn writes(writes: &StoreWrites) -> Family<KindLabels, Counter> {
     let family = Family::<KindLabels, Counter>::default();
-    let StoreWrites { usage_batches, kept_answers } = *writes;
-    for (kind, count) in [("usage_batch", usage_batches), ("kept_answer", kept_answers)] {
+    let StoreWrites { counter_blocks, changes, click_batches, usage_batches, kept_answers } = *writes;
+    for (kind, count) in [
+        ("counter_block", counter_blocks),
+        ("change", changes),
+        ("click_batch", click_batches),
+        ("usage_batch", usage_batches),
+        ("kept_answer", kept_answers),
+    ] {
         family.get_or_create(&KindLabels { kind }).inc_by(count);
     }
     family
