@@ -38,10 +38,19 @@ fn remove_unfinished_snapshots(engine: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes sled's settings if there is no database yet: a first start that was killed while they were written left a
+/// part of them, which sled would refuse. It writes them before it makes the database.
+fn remove_early_settings(engine: &Path) -> io::Result<()> {
+    let settings = engine.join("conf");
+    if settings.is_file() && !engine.join("db").exists() { fs::remove_file(settings) } else { Ok(()) }
+}
+
 /// Opens sled, and its file once more for `sync_data`.
 pub(super) fn open_engine(dir: &Path) -> Result<(sled::Db, File), OpenError> {
     let path = dir.join(ENGINE_DIR);
-    remove_unfinished_snapshots(&path).map_err(|error| unusable(dir, error))?;
+    remove_unfinished_snapshots(&path)
+        .and_then(|()| remove_early_settings(&path))
+        .map_err(|error| unusable(dir, error))?;
     let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     let mut tries: u32 = 0;
     let db = loop {
@@ -110,6 +119,15 @@ pub(super) fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_that_were_written_in_part_do_not_stop_a_first_start() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(ENGINE_DIR)).unwrap();
+        fs::write(dir.path().join(ENGINE_DIR).join("conf"), "torn").unwrap();
+
+        open_engine(dir.path()).unwrap();
+    }
 
     #[test]
     fn the_file_of_an_open_store_is_written_at_once() {

@@ -1,6 +1,8 @@
 //! Restore: fills an empty store row by row. While it runs the store says so of itself, so that a
 //! restore that a crash interrupts is never taken for a whole store.
 
+use std::cell::Cell;
+
 use parking_lot::MutexGuard;
 
 use super::audit::{Author, Writing};
@@ -40,12 +42,18 @@ pub enum RestoreError {
     Store(#[from] StoreError),
 }
 
+/// A restore writes as fast as it can, and on a busy machine faster than the thread that looks for room gets its turn.
+/// So it looks by itself: so many rows are far less than the blocks that the file has ahead.
+const ROWS_PER_LOOK: u32 = 500;
+
 /// A restore that is under way. Administrative writes wait until it has ended.
 pub struct Restore<'s> {
     store: &'s Store,
     lock: MutexGuard<'s, Writing>,
     /// What the store held when the restore began.
     earlier_plans: Vec<Plan>,
+    /// Rows that were added.
+    rows: Cell<u32>,
     finished: bool,
 }
 
@@ -64,7 +72,7 @@ impl Store {
         }
         let earlier_plans = self.list_plans(None, usize::MAX)?.items;
         // Before the first write: whatever fails from here on is undone, the phase as well.
-        let restore = Restore { store: self, lock, earlier_plans, finished: false };
+        let restore = Restore { store: self, lock, earlier_plans, rows: Cell::new(0), finished: false };
         self.write_phase(Phase::Restoring)?;
         restore.clear()?;
         Ok(restore)
@@ -212,6 +220,11 @@ impl Restore<'_> {
         value: &[u8],
         name: impl Fn() -> String,
     ) -> Result<(), RestoreError> {
+        let rows = self.rows.get().wrapping_add(1);
+        self.rows.set(rows);
+        if rows.is_multiple_of(ROWS_PER_LOOK) {
+            self.store.room.look();
+        }
         self.store.room.check()?;
         match tree.insert(key, value).map_err(engine("write a row"))? {
             None => Ok(()),

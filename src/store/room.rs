@@ -44,6 +44,7 @@ const STAT_BLOCK_BYTES: u64 = 512;
 /// Knows whether there is room.
 pub(super) struct Room {
     has_room: Arc<AtomicBool>,
+    place: Arc<Place>,
     _thread: Background,
 }
 
@@ -56,16 +57,21 @@ struct Place {
 impl Room {
     /// Looks at once, and from then on.
     pub(super) fn start(dir: &Path, file: File) -> io::Result<Self> {
-        let place = Place { dir: dir.to_owned(), file };
+        let place = Arc::new(Place { dir: dir.to_owned(), file });
         let has_room = Arc::new(AtomicBool::new(true));
         note(&has_room, &place);
-        let noted = Arc::clone(&has_room);
+        let (noted, looked_at) = (Arc::clone(&has_room), Arc::clone(&place));
         let thread = Background::start("room", move |stop| {
             while !stop.sleep(LOOK) {
-                note(&noted, &place);
+                note(&noted, &looked_at);
             }
         })?;
-        Ok(Self { has_room, _thread: thread })
+        Ok(Self { has_room, place, _thread: thread })
+    }
+
+    /// Looks now. For who writes much at once; not for requests.
+    pub(super) fn look(&self) {
+        note(&self.has_room, &self.place);
     }
 
     /// Whether there is room for writes.
