@@ -139,6 +139,17 @@ fn recording(c: &mut Criterion) {
                 BatchSize::LargeInput,
             );
         });
+        drop(group);
+        let mut group = c.benchmark_group("clicks: defer");
+        // They stay on disk.
+        group.throughput(Throughput::Elements(u64::from(size))).measurement_time(Duration::from_secs(1));
+        group.bench_function(format!("{size} at a time, over 100 links"), |b| {
+            b.iter_batched(
+                || (0..size).zip(links.iter().cycle()).map(|(_, id)| Event::Click(click(*id, start()))).collect(),
+                |events: Vec<Event>| store.defer(&events).unwrap(),
+                BatchSize::LargeInput,
+            );
+        });
     }
 }
 

@@ -1,7 +1,9 @@
 //! Records clicks and conversions on a thread of its own, so that a redirect does not wait until they are written.
 //!
-//! A redirect leaves an event in memory; the thread writes what has gathered every `ROUND`, in one transaction, and the
-//! committer makes it durable within the flush interval as it does counters. A clean stop writes everything.
+//! A redirect leaves an event in memory; the thread takes what has gathered every `ROUND` and records it in one
+//! transaction, and the committer makes it durable within the flush interval as it does counters. What is more than
+//! that records is deferred: written down as it is, which is fast, and recorded later. So events wait in memory for one
+//! round and one transaction, however fast they come. A clean stop writes everything.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -17,9 +19,10 @@ const ROUND: Duration = Duration::from_millis(10);
 /// Before what the store refused is tried again: often enough for a disk that is full for a moment, and no flood of
 /// log lines.
 const RETRY: Duration = Duration::from_secs(1);
-/// Events that are written at a time: look-ups wait while sled writes a transaction, so these are small.
+/// Events that are recorded at a time: whoever writes besides waits for the transaction, so these are small.
 const BATCH_MAX: usize = 100;
-/// Events that may wait, should the store fail or fall behind: about 300 bytes each. Beyond, events are dropped and it is said.
+/// Events that may wait in memory while the store refuses them: about 300 bytes each. Beyond, events are dropped and it is
+/// said.
 const WAITING_MAX: usize = 100_000;
 
 /// Takes events and records them.
@@ -32,7 +35,7 @@ struct Shared {
     store: Arc<Store>,
     queue: Mutex<Queue>,
     wake: Condvar,
-    /// Held while a batch is written: events are recorded in their order, by one thread at a time.
+    /// Held while what waited is written: events are written in their order, by one thread at a time.
     writing: Mutex<()>,
 }
 
@@ -43,6 +46,17 @@ struct Queue {
     /// All that were dropped and said to be, since the start.
     dropped_before: u64,
     stopping: bool,
+}
+
+/// Events that are yet to be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// In memory.
+    pub waiting: usize,
+    /// On disk.
+    pub deferred: u64,
+    /// Lost since the start, because the store refused them for long.
+    pub dropped: u64,
 }
 
 impl Recorder {
@@ -72,13 +86,16 @@ impl Recorder {
     pub fn is_idle(&self) -> bool {
         // In this order: what is being written was taken from the queue under this lock.
         self.shared.writing.try_lock().is_some_and(|_idle| self.shared.queue.lock().waiting.is_empty())
+            && self.shared.store.deferred_events() == 0
     }
 
-    /// How many events wait to be recorded, and how many were dropped since the start.
+    /// What is yet to be recorded, and what was lost.
     #[must_use]
-    pub fn backlog(&self) -> (usize, u64) {
+    pub fn backlog(&self) -> Backlog {
+        let deferred = self.shared.store.deferred_events();
         let queue = self.shared.queue.lock();
-        (queue.waiting.len(), queue.dropped_before.saturating_add(queue.dropped))
+        let dropped = queue.dropped_before.saturating_add(queue.dropped);
+        Backlog { waiting: queue.waiting.len(), deferred, dropped }
     }
 
     /// Records all that was left so far, so that whoever reads the store next sees it. Blocks.
@@ -86,10 +103,11 @@ impl Recorder {
     /// # Errors
     /// When the store fails; the events stay to be recorded later.
     pub fn catch_up(&self) -> Result<(), StoreError> {
-        self.shared.write()
+        self.shared.write_waiting()?;
+        self.shared.store.record_all_deferred()
     }
 
-    /// Records all that was left and ends the thread.
+    /// Writes all that was left and ends the thread. What is deferred stays so until the next start, or a dump.
     pub fn stop(&self) {
         self.shared.queue.lock().stopping = true;
         self.shared.wake.notify_all();
@@ -118,43 +136,57 @@ impl Shared {
                 }
                 queue.stopping
             };
-            pause = match self.write() {
-                Ok(()) => ROUND,
+            let written = self.write_waiting();
+            if stopping {
+                return say(written);
+            }
+            pause = match written.and_then(|()| self.store.record_deferred()) {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => ROUND,
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn Error, "could not record clicks; it is tried again");
+                    say(Err(error));
                     RETRY
                 }
             };
-            if stopping {
-                return;
-            }
         }
     }
 
-    fn write(&self) -> Result<(), StoreError> {
+    /// Moves what waits into the store: recorded if that is done at once, else deferred.
+    fn write_waiting(&self) -> Result<(), StoreError> {
         let _in_order = self.writing.lock();
-        let events = {
-            let mut queue = self.queue.lock();
-            if queue.dropped > 0 {
-                tracing::error!(dropped = queue.dropped, "clicks came faster than they could be recorded");
-                queue.dropped_before = queue.dropped_before.saturating_add(queue.dropped);
-                queue.dropped = 0;
-            }
-            std::mem::take(&mut queue.waiting)
+        let events = self.queue.lock().take();
+        let written = match events.len() {
+            0 => Ok(()),
+            1..=BATCH_MAX if self.store.deferred_events() == 0 => self.store.record(&events),
+            _ => self.store.defer(&events),
         };
-        let mut batches = events.chunks(BATCH_MAX).enumerate();
-        let failed = batches.find_map(|(number, batch)| Some((number, self.store.record(batch).err()?)));
-        let Some((number, error)) = failed else { return Ok(()) };
-        self.queue.lock().put_back(events, number.saturating_mul(BATCH_MAX));
-        Err(error)
+        if written.is_err() {
+            self.queue.lock().put_back(events);
+        }
+        written
+    }
+}
+
+fn say(written: Result<(), StoreError>) {
+    if let Err(error) = written {
+        tracing::error!(error = &error as &dyn Error, "could not record clicks; it is tried again");
     }
 }
 
 impl Queue {
-    /// Puts events before those that came meanwhile, but for the first `done`. The bound holds for all together.
-    fn put_back(&mut self, events: Vec<Event>, done: usize) {
+    fn take(&mut self) -> Vec<Event> {
+        if self.dropped > 0 {
+            tracing::error!(dropped = self.dropped, "clicks are lost: the store has not taken them for too long");
+            self.dropped_before = self.dropped_before.saturating_add(self.dropped);
+            self.dropped = 0;
+        }
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Puts events before those that came meanwhile. The bound holds for all together.
+    fn put_back(&mut self, events: Vec<Event>) {
         let later = std::mem::take(&mut self.waiting);
-        let mut all = events.into_iter().skip(done).chain(later);
+        let mut all = events.into_iter().chain(later);
         self.waiting = all.by_ref().take(WAITING_MAX).collect();
         let dropped = u64::try_from(all.count()).unwrap_or(u64::MAX);
         self.dropped = self.dropped.saturating_add(dropped);

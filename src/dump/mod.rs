@@ -70,6 +70,7 @@ pub fn write(store: &Store, filter: &DumpFilter, now: Timestamp, out: &mut dyn W
         // Before the header, so that nothing goes out where there is nothing to dump.
         found(store.get_account(id))?;
     }
+    store.record_all_deferred()?;
     let mut dump = Dump { out, filter, rows: 0, plans: HashSet::new(), accounts: HashSet::new() };
     dump.line(&Line::header(now))?;
     match filter.account {

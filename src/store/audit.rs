@@ -47,7 +47,7 @@ impl Store {
     /// # Errors
     /// When the store fails or an entry is damaged.
     pub fn list_audit(&self, after: Option<u64>, limit: usize) -> Result<Page<AuditEntry>, StoreError> {
-        let end = codec::audit_key(after.unwrap_or(u64::MAX));
+        let end = codec::number_key(after.unwrap_or(u64::MAX));
         let rows = self.trees.audit.range::<[u8; 8], _>(..end).rev().map(|row| {
             let (number, bytes) = row.map_err(engine("list the audit trail"))?;
             records::audit_from_bytes(&number, &bytes).map_err(damaged("audit", &number))

@@ -78,9 +78,9 @@ impl Store {
         let mut batches = Batches::default();
         batches
             .audit
-            .insert(&codec::audit_key(entry.number), records::audit_to_bytes(&entry).map_err(encode("audit"))?);
+            .insert(&codec::number_key(entry.number), records::audit_to_bytes(&entry).map_err(encode("audit"))?);
         if let Some(oldest) = entry.number.checked_sub(ENTRIES_MAX) {
-            batches.audit.remove(&codec::audit_key(oldest));
+            batches.audit.remove(&codec::number_key(oldest));
         }
         self.write_changes(lock, batches, changes)?;
         lock.next_number = lock.next_number.saturating_add(1);

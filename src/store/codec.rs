@@ -20,6 +20,7 @@
 //! | `clicks` | link id ‖ click id (32) | record |
 //! | `click_days` | link id ‖ day, big-endian `u32` (20) | record: clicks of the days before it, sums |
 //! | `click_totals` | link id (16) | record: sums |
+//! | `deferred_events` | number, big-endian `u64` | record: up to 100 clicks and conversions that are yet to be recorded |
 //! | `conversions` | link id ‖ visitor (32) | milliseconds, big-endian `i64` |
 //! | `usage` | account id ‖ hour, big-endian `u32` ‖ key id ‖ endpoint (36 and more) | record |
 //! | `audit` | number, big-endian `u64` | record |
@@ -143,11 +144,11 @@ pub(super) fn parse_usage_account(bytes: &[u8]) -> Result<AccountId, Damage> {
     bytes.first_chunk::<16>().map(|account| AccountId::from_bytes(*account)).ok_or(Damage::Short)
 }
 
-pub(super) fn audit_key(number: u64) -> [u8; 8] {
+pub(super) fn number_key(number: u64) -> [u8; 8] {
     number.to_be_bytes()
 }
 
-pub(super) fn parse_audit_key(bytes: &[u8]) -> Result<u64, Damage> {
+pub(super) fn parse_number(bytes: &[u8]) -> Result<u64, Damage> {
     Ok(u64::from_be_bytes(bytes.try_into().map_err(|_length| Damage::Short)?))
 }
 

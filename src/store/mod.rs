@@ -3,7 +3,7 @@
 //! - `open`: the guard around opening and closing; what makes a directory ours. `open_engine`: sled itself.
 //! - `marker`: what the directory says of its database, and the lock on both.
 //! - `directory`, `keys`: plans, accounts and keys, written under one lock.
-//! - `links`: links; `recording`, `clicks`: what becomes of them, written and read.
+//! - `links`: links; `recording`, `clicks`: what becomes of them, written and read; `deferred`: what is yet to be.
 //! - `memory`, `memory_links`: the copies that requests read; `changes`: the transaction that writes both.
 //! - `counters`: units used; `take` decides and counts in one step, from blocks taken by compare-and-swap.
 //! - `usage`: what each key spent on each endpoint, per hour.
@@ -24,6 +24,7 @@ mod codec;
 mod commits;
 mod committer;
 mod counters;
+mod deferred;
 mod directory;
 mod disk;
 mod idempotency;
@@ -37,6 +38,7 @@ mod open;
 mod open_engine;
 mod recording;
 mod records;
+mod records_deferred;
 mod records_idempotency;
 mod records_links;
 mod records_usage;
@@ -72,6 +74,7 @@ pub use self::writes::StoreWrites;
 
 use self::committer::Committer;
 use self::counters::Counters;
+use self::deferred::Deferred;
 use self::idempotency::KeptAnswers;
 use self::memory::Memory;
 use self::memory_links::LinkMemory;
@@ -167,6 +170,7 @@ pub struct Store {
     kept: KeptAnswers,
     memory: Memory,
     links: LinkMemory,
+    deferred: Deferred,
     /// Held by whoever writes plans, accounts, keys or the audit trail: administrative writes are
     /// rare, and under one lock each of their rules is a read and a write that nothing comes between.
     writing: Mutex<audit::Writing>,
@@ -195,6 +199,7 @@ struct Trees {
     click_days: sled::Tree,
     click_totals: sled::Tree,
     conversions: sled::Tree,
+    deferred_events: sled::Tree,
     usage: sled::Tree,
     audit: sled::Tree,
     meta: sled::Tree,

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use super::audit::Writing;
 use super::committer::Committer;
 use super::counters::Counters;
+use super::deferred::Deferred;
 use super::disk::Disk;
 use super::idempotency::KeptAnswers;
 use super::marker::{ENGINE_DIR, Lock, MARKER_FILE, MARKER_FILE_NEW, Marker, STORE_VERSION, Seal};
@@ -143,6 +144,7 @@ impl Store {
             writing: Mutex::new(Writing { next_number, is_closed: false }),
             memory,
             links,
+            deferred: Deferred::load(&trees).map_err(|error| damage(dir, &error))?,
             trees,
             db,
             seal: Seal::new(dir, opened, lock),
@@ -201,6 +203,7 @@ impl Store {
         self.memory.clear();
         self.links.clear();
         self.counters.clear();
+        self.deferred.clear();
         load::all(&self.trees, &self.memory, &self.links)
     }
 }

@@ -110,6 +110,7 @@ pub(super) fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
         click_days: open("click_days")?,
         click_totals: open("click_totals")?,
         conversions: open("conversions")?,
+        deferred_events: open("deferred_events")?,
         usage: open("usage")?,
         audit: open("audit")?,
         meta: open("meta")?,

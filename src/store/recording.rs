@@ -1,13 +1,16 @@
 //! Recording: what a batch of clicks and conversions writes.
 //!
-//! One thread does it (`recorder.rs`), which is what makes the sums exact without a loop of compare-and-swap: a click
-//! and its sums go into one transaction. Each day's sums also say how many clicks the days before it had, so that any
+//! It is done under one lock, which is what makes the sums exact without a loop of compare-and-swap: a click and its
+//! sums go into one transaction. Each day's sums also say how many clicks the days before it had, so that any
 //! span is counted by two of them.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use parking_lot::MutexGuard;
+
+use super::audit::Writing;
 use super::changes::{encode, transact};
 use super::records_links::{self, Tallies};
 use super::{Store, StoreError, codec, engine};
@@ -64,19 +67,45 @@ struct Recording {
 }
 
 impl Store {
-    /// Records events, oldest first, in one transaction. For the one recorder only. What concerns a link that went
+    /// Records events, oldest first, in one transaction. What concerns a link that went
     /// with its account is passed over: nobody would purge it. So is, with an error line, what concerns a link whose
     /// sums are damaged: the clicks of all other links must not wait for it.
     ///
     /// # Errors
     /// When the store fails or is closed; then none of them was recorded.
     pub fn record(&self, events: &[Event]) -> Result<(), StoreError> {
-        // An account that is being removed takes its links along before the write or after it, not during it.
+        let lock = self.writing_events()?;
+        self.record_under(&lock, events, sled::Batch::default())?;
+        drop(lock);
+        self.note_events_written();
+        Ok(())
+    }
+
+    /// The lock under which events are written: an account that is being removed takes its links along before a write
+    /// or after it, not during it.
+    pub(super) fn writing_events(&self) -> Result<MutexGuard<'_, Writing>, StoreError> {
         let lock = self.writing.lock();
         if lock.is_closed {
             return Err(StoreError::Commit { reason: "the store is closed".to_owned() });
         }
         self.room.check()?;
+        Ok(lock)
+    }
+
+    /// To be called after a write of events, without the lock.
+    pub(super) fn note_events_written(&self) {
+        self.writes.note_clicks();
+        // Nobody waits for it; but where units are on disk before the answer, nothing commits unless it is asked to.
+        let _on_its_way = self.committer.commit_if_due();
+    }
+
+    /// Records events, and writes in the same transaction that they are deferred no more.
+    pub(super) fn record_under(
+        &self,
+        _lock: &MutexGuard<'_, Writing>,
+        events: &[Event],
+        no_longer_deferred: sled::Batch,
+    ) -> Result<(), StoreError> {
         let mut recording = Recording::default();
         let mut set_aside = BTreeSet::new();
         for event in events {
@@ -93,14 +122,10 @@ impl Store {
                 other => other?,
             }
         }
-        let totals = self.write_recording(recording)?;
+        let totals = self.write_recording(recording, no_longer_deferred)?;
         for (link, totals) in &totals {
             self.links.note_sums(*link, totals);
         }
-        drop(lock);
-        self.writes.note_clicks();
-        // Nobody waits for it; but where units are on disk before the answer, nothing commits unless it is asked to.
-        let _on_its_way = self.committer.commit_if_due();
         Ok(())
     }
 
@@ -158,7 +183,11 @@ impl Store {
     }
 
     /// Writes it in one transaction; answers the sums of all days of the links that it touched.
-    fn write_recording(&self, recording: Recording) -> Result<BTreeMap<LinkId, Tallies>, StoreError> {
+    fn write_recording(
+        &self,
+        recording: Recording,
+        no_longer_deferred: sled::Batch,
+    ) -> Result<BTreeMap<LinkId, Tallies>, StoreError> {
         let (mut days, mut totals) = (sled::Batch::default(), sled::Batch::default());
         for ((link, day), sums) in &recording.days {
             let bytes = records_links::day_to_bytes(sums.before, &sums.tallies).map_err(encode("click_days"))?;
@@ -174,6 +203,7 @@ impl Store {
             (&trees.conversions, recording.conversions),
             (&trees.click_days, days),
             (&trees.click_totals, totals),
+            (&trees.deferred_events, no_longer_deferred),
         ])?;
         Ok(recording.totals)
     }

@@ -187,7 +187,7 @@ pub(super) fn audit_to_bytes(entry: &AuditEntry) -> Result<Vec<u8>, bincode::Err
 pub(super) fn audit_from_bytes(number: &[u8], bytes: &[u8]) -> Result<AuditEntry, Damage> {
     let record: AuditV1 = codec::unseal(V1, bytes)?;
     Ok(AuditEntry {
-        number: codec::parse_audit_key(number)?,
+        number: codec::parse_number(number)?,
         at: Timestamp::from_millis(record.at_ms)?,
         actor: record.actor,
         action: record.action,

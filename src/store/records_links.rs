@@ -106,7 +106,7 @@ pub(super) fn link_from_bytes(id: LinkId, bytes: &[u8]) -> Result<Link, Damage> 
 }
 
 #[derive(Serialize, Deserialize)]
-struct ClickV1 {
+pub(super) struct ClickV1 {
     clicked_at_ms: i64,
     variant: String,
     country: Option<String>,
@@ -117,43 +117,51 @@ struct ClickV1 {
     ip: Option<IpAddr>,
 }
 
+impl ClickV1 {
+    pub(super) fn of(click: &Click) -> Self {
+        Self {
+            clicked_at_ms: click.clicked_at.as_millis(),
+            variant: click.variant.as_str().to_owned(),
+            country: click.country.map(|country| country.to_string()),
+            referrer: click.referrer.clone(),
+            device: match click.device {
+                Device::Desktop => 0,
+                Device::Mobile => 1,
+                Device::Other => 2,
+            },
+            browser: click.browser.clone(),
+            os: click.os.clone(),
+            ip: click.ip,
+        }
+    }
+
+    pub(super) fn into_click(self, link_id: LinkId, id: ClickId) -> Result<Click, Damage> {
+        Ok(Click {
+            id,
+            link_id,
+            clicked_at: Timestamp::from_millis(self.clicked_at_ms)?,
+            variant: Label::new(&self.variant)?,
+            country: self.country.as_deref().map(Country::from_letters).transpose()?,
+            referrer: self.referrer,
+            device: match self.device {
+                0 => Device::Desktop,
+                1 => Device::Mobile,
+                2 => Device::Other,
+                other => return Err(Damage::Body(format!("no device has the number {other}"))),
+            },
+            browser: self.browser,
+            os: self.os,
+            ip: self.ip,
+        })
+    }
+}
+
 pub(super) fn click_to_bytes(click: &Click) -> Result<Vec<u8>, bincode::Error> {
-    let record = ClickV1 {
-        clicked_at_ms: click.clicked_at.as_millis(),
-        variant: click.variant.as_str().to_owned(),
-        country: click.country.map(|country| country.to_string()),
-        referrer: click.referrer.clone(),
-        device: match click.device {
-            Device::Desktop => 0,
-            Device::Mobile => 1,
-            Device::Other => 2,
-        },
-        browser: click.browser.clone(),
-        os: click.os.clone(),
-        ip: click.ip,
-    };
-    codec::seal(V1, &record)
+    codec::seal(V1, &ClickV1::of(click))
 }
 
 pub(super) fn click_from_bytes(link_id: LinkId, id: ClickId, bytes: &[u8]) -> Result<Click, Damage> {
-    let record: ClickV1 = codec::unseal(V1, bytes)?;
-    Ok(Click {
-        id,
-        link_id,
-        clicked_at: Timestamp::from_millis(record.clicked_at_ms)?,
-        variant: Label::new(&record.variant)?,
-        country: record.country.as_deref().map(Country::from_letters).transpose()?,
-        referrer: record.referrer,
-        device: match record.device {
-            0 => Device::Desktop,
-            1 => Device::Mobile,
-            2 => Device::Other,
-            other => return Err(Damage::Body(format!("no device has the number {other}"))),
-        },
-        browser: record.browser,
-        os: record.os,
-        ip: record.ip,
-    })
+    codec::unseal::<ClickV1>(V1, bytes)?.into_click(link_id, id)
 }
 
 /// Clicks and conversions per label, of one day or of all days.

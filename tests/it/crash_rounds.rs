@@ -18,7 +18,7 @@ use crate::process::{Process, klinky, pass, run};
 
 /// Rounds of each of the two tests: 20 in all.
 const ROUNDS: u32 = 10;
-const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0";
+pub(crate) const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0";
 
 /// Units of this long a time before a crash may be forgotten.
 pub(crate) const AT_100_MS: Duration = Duration::from_millis(100);
@@ -82,7 +82,7 @@ pub(crate) struct Load {
     units_before: u64,
     clicks_before: u64,
     /// Clicks that were shown before a write was sent that was then answered: what it waited for has them, too.
-    /// No time bounds them, since redirects do not wait for a slow disk, as counted requests do.
+    /// No time bounds them here, since redirects do not wait for a slow disk, as counted requests do: see `deferred.rs`.
     clicks_on_disk: u64,
 }
 
@@ -233,7 +233,8 @@ impl Setup {
             load.units.granted() - load.units.most_within(may_forget),
             BLOCK_REST_MAX,
         );
-        load.clicks.assert_bounds("clicks", clicks, load.clicks_on_disk - load.clicks_before, 0);
+        let on_disk = load.clicks_on_disk - load.clicks_before;
+        load.clicks.assert_bounds("clicks", clicks, on_disk, 0);
         for Written { request, view } in &load.written {
             let listener = if request.contains("/admin/") { process.admin } else { process.public };
             let found = listener.exchange(request);

@@ -31,7 +31,7 @@ enum Op {
     Create { account: usize, slugs: Vec<u8> },
     Update { link: usize, account: usize, name: u8, is_active: bool },
     Remove { link: usize, account: usize },
-    Record { link: usize, events: Vec<(usize, Option<u8>, i64)> },
+    Record { link: usize, events: Vec<(usize, Option<u8>, i64)>, defer: bool },
     List { link: usize, start_ms: i64, length_ms: i64, skip: u64, limit: usize },
     ListAll { account: usize, skip: usize, limit: usize },
     Purge { link: usize },
@@ -52,7 +52,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (link.clone(), account.clone(), any::<u8>(), any::<bool>())
             .prop_map(|(link, account, name, is_active)| Op::Update { link, account, name, is_active }),
         1 => (link.clone(), account.clone()).prop_map(|(link, account)| Op::Remove { link, account }),
-        8 => (link.clone(), prop::collection::vec(event, 1..12)).prop_map(|(link, events)| Op::Record { link, events }),
+        8 => (link.clone(), prop::collection::vec(event, 1..12), any::<bool>())
+            .prop_map(|(link, events, defer)| Op::Record { link, events, defer }),
         8 => (link.clone(), start_ms, length_ms, 0..30_u64, 0..20_usize).prop_map(
             |(link, start_ms, length_ms, skip, limit)| Op::List { link, start_ms, length_ms, skip, limit }
         ),
@@ -98,7 +99,7 @@ impl Run<'_> {
             Op::Create { account, slugs } => self.create(*account, slugs)?,
             Op::Update { link, account, name, is_active } => self.update(*link, *account, *name, *is_active)?,
             Op::Remove { link, account } => self.remove(*link, *account)?,
-            Op::Record { link, events } => self.record(*link, events),
+            Op::Record { link, events, defer } => self.record(*link, events, *defer),
             Op::List { link, start_ms, length_ms, skip, limit } => {
                 let start = moved(self.latest, *start_ms);
                 // A whole day begins at midnight.
@@ -185,7 +186,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn record(&mut self, link: usize, events: &[(usize, Option<u8>, i64)]) {
+    fn record(&mut self, link: usize, events: &[(usize, Option<u8>, i64)], defer: bool) {
         let mut recorded = Vec::new();
         for &(label, visitor, ms) in events {
             self.move_clock(ms);
@@ -209,11 +210,18 @@ impl Run<'_> {
                 recorded.push(Event::Click(click));
             }
         }
-        self.store().record(&recorded).unwrap();
+        if defer {
+            self.store().defer(&recorded).unwrap();
+        } else {
+            // As the recorder does it: in the order in which they came.
+            self.store().record_all_deferred().unwrap();
+            self.store().record(&recorded).unwrap();
+        }
     }
 
     fn list(&self, link: usize, span: Span, skip: u64, limit: usize) -> Result<(), TestCaseError> {
         let Some(known) = self.links.get(link) else { return Ok(()) };
+        self.store().record_all_deferred().unwrap();
         let in_span = |click: &&Click| span.start <= click.clicked_at && click.clicked_at < span.end;
         let mut expected: Vec<Click> = known.clicks.iter().filter(in_span).cloned().collect();
         expected.sort_by_key(|click| std::cmp::Reverse((click.clicked_at, click.id)));
@@ -244,6 +252,7 @@ impl Run<'_> {
     fn purge(&mut self, link: usize) {
         let before = Day::of(moved(self.latest, -BACK_MS)).start();
         let Some(known) = self.links.get_mut(link) else { return };
+        self.store.as_ref().unwrap().record_all_deferred().unwrap();
         known.clicks.retain(|click| click.clicked_at >= before);
         let id = known.link.id;
         while self.store().purge_clicks_step(id, before).unwrap() {}

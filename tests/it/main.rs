@@ -30,6 +30,7 @@ mod cors;
 mod crash;
 mod crash_rounds;
 mod dashboard;
+mod deferred;
 mod dumps;
 mod dumps_beside;
 mod dumps_links;

@@ -31,15 +31,20 @@ impl Whole {
     pub(crate) fn damaged(&self, change: impl FnOnce(&sled::Db)) -> TempDir {
         let copy = tempfile::tempdir_in(&self.temp).unwrap();
         copy_files(&self.dir, copy.path());
-        let marker = copy.path().join("klinky.json");
-        let mut said: Value = serde_json::from_slice(&fs::read(&marker).unwrap()).unwrap();
-        said["files"] = Value::Null;
-        fs::write(&marker, said.to_string()).unwrap();
-        let db = sled::open(copy.path().join("store")).unwrap();
-        change(&db);
-        db.flush().unwrap();
+        change_engine(copy.path(), change);
         copy
     }
+}
+
+/// Changes the database of a directory as a crash might have left it.
+pub(crate) fn change_engine(dir: &Path, change: impl FnOnce(&sled::Db)) {
+    let marker = dir.join("klinky.json");
+    let mut said: Value = serde_json::from_slice(&fs::read(&marker).unwrap()).unwrap();
+    said["files"] = Value::Null;
+    fs::write(&marker, said.to_string()).unwrap();
+    let db = sled::open(dir.join("store")).unwrap();
+    change(&db);
+    db.flush().unwrap();
 }
 
 /// Two accounts, one of them with a trial; keys; links, one of them deleted; clicks and a conversion; kept answers.
@@ -109,8 +114,8 @@ fn a_whole_store_has_no_faults_and_stays_as_it_is() {
     assert_eq!(
         ended.stdout,
         "0 faults in 4 plans, 2 accounts, 1 keys, 1 key_ids, 1 account_keys, 1 last_used, 1 counters, 3 audit, \
-         3 links, 3 slugs, 3 account_links, 0 doomed_links, 2 clicks, 2 click_days, 2 click_totals, 1 conversions, \
-         2 usage, 6 idempotency, 3 idempotency_by_time, 3 idempotency_by_account\n"
+         3 links, 3 slugs, 3 account_links, 0 doomed_links, 2 clicks, 2 click_days, 2 click_totals, 0 deferred_events, \
+         1 conversions, 2 usage, 6 idempotency, 3 idempotency_by_time, 3 idempotency_by_account\n"
     );
     assert!(files(&whole.dir) == before);
 }

@@ -12,14 +12,14 @@ use super::PREFIX;
 use super::durations::{NotedHistogram, secs};
 use crate::durations::Noted;
 use crate::http::State;
+use crate::recorder::Backlog;
 use crate::store::{StoreError, StoreStats, StoreWrites};
 
 /// All that is read.
 pub(crate) struct Stored {
     store: StoreStats,
     commit_durations: Noted,
-    clicks_waiting: usize,
-    clicks_dropped: u64,
+    clicks: Backlog,
 }
 
 /// What became of the backups, of a server that makes them: an age of one that was never wanted would alarm.
@@ -41,15 +41,15 @@ struct ResultLabels {
 impl Stored {
     /// Reads it. Blocks.
     pub(crate) fn read(state: &State) -> Result<Self, StoreError> {
-        let (clicks_waiting, clicks_dropped) = state.recorder.backlog();
+        let clicks = state.recorder.backlog();
         let commit_durations = state.store.commit_durations();
-        Ok(Self { store: state.store.stats()?, commit_durations, clicks_waiting, clicks_dropped })
+        Ok(Self { store: state.store.stats()?, commit_durations, clicks })
     }
 
     /// As metrics.
     pub(super) fn into_registry(self, backups: Option<&Backups>) -> Registry {
         let mut registry = Registry::with_prefix(PREFIX);
-        let Self { store, commit_durations, clicks_waiting, clicks_dropped } = self;
+        let Self { store, commit_durations, clicks } = self;
         registry.register(
             "records",
             "Records in the store; links and keys that were deleted included",
@@ -71,13 +71,12 @@ impl Stored {
         let help = "For how long the oldest write has waited to be on disk; 0 if all is";
         let unsynced = ConstGauge::new(secs(store.unsynced_us));
         registry.register_with_unit("store_unsynced", help, Unit::Seconds, unsynced);
-        registry.register(
-            "clicks_waiting",
-            "Clicks and conversions in memory, yet to be recorded",
-            gauge(clicks_waiting),
-        );
-        let help = "Clicks and conversions that came faster than they could be recorded";
-        registry.register("clicks_dropped", help, ConstCounter::new(clicks_dropped));
+        let help = "Clicks and conversions in memory, yet to be written";
+        registry.register("clicks_waiting", help, gauge(clicks.waiting));
+        let help = "Clicks and conversions on disk that came faster than they could be recorded, yet to be";
+        registry.register("clicks_deferred", help, ConstGauge::new(clicks.deferred));
+        let help = "Clicks and conversions that were lost, because the store did not take them for too long";
+        registry.register("clicks_dropped", help, ConstCounter::new(clicks.dropped));
         if let Some(Backups { newest_secs, failures }) = backups {
             let help = "When the newest backup was made, in Unix seconds; 0 if there is none";
             registry.register("backup_newest_timestamp_seconds", help, ConstGauge::new(*newest_secs));

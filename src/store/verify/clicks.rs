@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::records_links::{self, Tallies};
-use super::super::{StoreError, Trees, codec, engine};
+use super::super::{Event, StoreError, Trees, codec, engine, records_deferred};
 use super::Walk;
 use crate::domain::click::Tally;
 use crate::domain::id::LinkId;
@@ -39,6 +39,13 @@ impl Walk {
         let mut earlier = None;
         self.each("click_days", &trees.click_days, |walk, key, bytes| walk.day(trees, &mut earlier, key, bytes));
         self.each("click_totals", &trees.click_totals, |walk, id, bytes| walk.totals(trees, id, bytes));
+        self.each("deferred_events", &trees.deferred_events, |walk, number, bytes| {
+            let decoded = codec::parse_number(number).and_then(|_number| records_deferred::events_from_bytes(bytes));
+            for event in walk.decoded("deferred_events", number, decoded).into_iter().flatten() {
+                walk.is_yet_to_be_recorded(trees, number, &event)?;
+            }
+            Ok(())
+        });
         self.each("conversions", &trees.conversions, |walk, key, at| {
             walk.decoded("conversions", key, codec::parse_visitor(key).and_then(|_visitor| codec::parse_instant(at)));
             let link = key.split_last_chunk::<16>().map_or(key, |(link, _visitor)| link);
@@ -47,6 +54,16 @@ impl Walk {
                 Err(_fault_already) => Ok(()),
             }
         });
+    }
+
+    /// A click that is deferred has no row yet, or it would be counted twice.
+    fn is_yet_to_be_recorded(&mut self, trees: &Trees, number: &[u8], event: &Event) -> Result<(), StoreError> {
+        let Event::Click(click) = event else { return Ok(()) };
+        let key = codec::click_key(click.link_id, click.id);
+        if trees.clicks.contains_key(key).map_err(engine("look a row up"))? {
+            self.fault("deferred_events", number, format!("click {} is recorded already", click.id));
+        }
+        Ok(())
     }
 
     /// The sums of a day. `earlier`: a link, and how many clicks its days so far have, unless one did not decode.

@@ -76,7 +76,7 @@ impl Walk {
         let mut last = None;
         self.each("audit", &trees.audit, |walk, number, bytes| {
             let entry = walk.decoded("audit", number, records::audit_from_bytes(number, bytes));
-            let found = entry.map(|entry| entry.number).or_else(|| codec::parse_audit_key(number).ok());
+            let found = entry.map(|entry| entry.number).or_else(|| codec::parse_number(number).ok());
             if let (Some(found), Some(last)) = (found, last)
                 && found != u64::saturating_add(last, 1)
             {
