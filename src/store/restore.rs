@@ -42,9 +42,10 @@ pub enum RestoreError {
     Store(#[from] StoreError),
 }
 
-/// A restore writes as fast as it can, and on a busy machine faster than the thread that looks for room gets its turn.
-/// So it looks by itself: so many rows are far less than the blocks that the file has ahead.
-const ROWS_PER_LOOK: u32 = 500;
+/// A restore writes faster than a busy disk takes it, and what waits in memory is not seen by whoever looks for room. So
+/// it commits and looks by itself after so many bytes of rows: with what the engine adds to them far less than the blocks
+/// that the file has ahead.
+const BYTES_PER_LOOK: usize = 2 * 1024 * 1024;
 
 /// A restore that is under way. Administrative writes wait until it has ended.
 pub struct Restore<'s> {
@@ -52,8 +53,8 @@ pub struct Restore<'s> {
     lock: MutexGuard<'s, Writing>,
     /// What the store held when the restore began.
     earlier_plans: Vec<Plan>,
-    /// Rows that were added.
-    rows: Cell<u32>,
+    /// Bytes of the rows that were added since it last looked for room.
+    bytes: Cell<usize>,
     finished: bool,
 }
 
@@ -72,7 +73,7 @@ impl Store {
         }
         let earlier_plans = self.list_plans(None, usize::MAX)?.items;
         // Before the first write: whatever fails from here on is undone, the phase as well.
-        let restore = Restore { store: self, lock, earlier_plans, rows: Cell::new(0), finished: false };
+        let restore = Restore { store: self, lock, earlier_plans, bytes: Cell::new(0), finished: false };
         self.write_phase(Phase::Restoring)?;
         restore.clear()?;
         Ok(restore)
@@ -220,9 +221,11 @@ impl Restore<'_> {
         value: &[u8],
         name: impl Fn() -> String,
     ) -> Result<(), RestoreError> {
-        let rows = self.rows.get().wrapping_add(1);
-        self.rows.set(rows);
-        if rows.is_multiple_of(ROWS_PER_LOOK) {
+        let bytes = self.bytes.get().saturating_add(key.len()).saturating_add(value.len());
+        self.bytes.set(bytes);
+        if bytes > BYTES_PER_LOOK {
+            self.bytes.set(0);
+            self.store.committer.commit().wait()?;
             self.store.room.look();
         }
         self.store.room.check()?;
@@ -271,6 +274,7 @@ impl Restore<'_> {
             &trees.click_days,
             &trees.click_totals,
             &trees.conversions,
+            &trees.deferred_events,
             &trees.usage,
             // What was to go with an account must not go from among the rows that come back under the same ids.
             &trees.doomed_links,
