@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_web::http::{Method, Uri};
 use clap::Args;
 use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
+use hyper::header::HeaderValue;
 
 use super::parse::{Faults, parse_bounded};
 use crate::domain::decision::{COST_MAX, Cost};
@@ -69,7 +70,7 @@ pub struct GatewaySettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// What goes into `Host`.
-    pub authority: String,
+    pub authority: HeaderValue,
     /// A name, or an address without brackets.
     pub host: String,
     /// The port.
@@ -173,7 +174,8 @@ fn parse_upstream(raw: &str) -> Result<Upstream, String> {
     }
     let port = if authority.as_str().ends_with(':') { None } else { Some(authority.port_u16().unwrap_or(80)) };
     let port = port.filter(|port| *port != 0).ok_or_else(invalid)?;
-    Ok(Upstream { authority: authority.as_str().to_owned(), host: host.to_owned(), port })
+    let header = HeaderValue::try_from(authority.as_str()).map_err(|_character| invalid())?;
+    Ok(Upstream { authority: header, host: host.to_owned(), port })
 }
 
 /// A prefix as paths are compared with it: without the slash at its end, so that `/` is empty.
@@ -257,7 +259,10 @@ mod tests {
     #[test]
     fn an_upstream_is_a_plain_origin() {
         let upstream = parse_upstream("http://[::1]:9000").unwrap();
-        assert_eq!((upstream.authority.as_str(), upstream.host.as_str(), upstream.port), ("[::1]:9000", "::1", 9000));
+        assert_eq!(
+            (upstream.authority.as_bytes(), upstream.host.as_str(), upstream.port),
+            (b"[::1]:9000".as_slice(), "::1", 9000)
+        );
         assert_eq!(parse_upstream("http://api.internal/").unwrap().port, 80);
         for raw in [
             "127.0.0.1:9000",

@@ -13,6 +13,7 @@ pub(crate) use self::original::Endpoint;
 use self::original::Original;
 use super::error::ApiError;
 use super::extract::{self, Query, field};
+use super::notes::Notes;
 use super::usage::Counted;
 use super::{State, headers};
 use crate::domain::decision::Cost;
@@ -128,17 +129,13 @@ fn known(admitted: &Result<Known, ApiError>) -> Option<&Known> {
 
 /// For metrics, usage and the log line.
 fn remember(state: &State, request: &HttpRequest, admitted: &Result<Known, ApiError>, original: Original) {
-    let mut extensions = request.extensions_mut();
-    extensions.insert(state.metrics.count_decision(admitted));
-    if let Some(known) = known(admitted) {
-        extensions.insert(known.clone());
-    }
-    if let Some(counted) = admitted.as_ref().ok().and_then(|known| Counted::of(known, original.name)) {
-        extensions.insert(counted);
-    }
-    if let Some(endpoint) = original.endpoint {
-        extensions.insert(endpoint);
-    }
+    let outcome = state.metrics.count_decision(admitted);
+    Notes::add(request, |notes| {
+        notes.outcome = Some(outcome);
+        notes.known = known(admitted).cloned();
+        notes.counted = admitted.as_ref().ok().and_then(|known| Counted::of(known, original.name));
+        notes.endpoint = original.endpoint;
+    });
 }
 
 fn set_account(map: &mut HeaderMap, known: &Known) {

@@ -8,7 +8,7 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
 use actix_web::http::Method;
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpRequest, web};
+use actix_web::{Error, HttpRequest, web};
 use futures_util::future::ready;
 use futures_util::stream;
 use serde::Deserialize;
@@ -16,9 +16,11 @@ use serde::de::IgnoredAny;
 
 use super::error::{ApiError, StoreFailed};
 use super::json_fields::Object;
+use super::notes::Notes;
 use super::usage::{self, Counted};
-use super::{State, extract, gateway, headers};
+use super::{State, extract, headers};
 use crate::domain::decision::Cost;
+use crate::domain::endpoint::EndpointName;
 use crate::domain::time::Timestamp;
 use crate::gate::{Access, Known};
 use crate::links::BULK_MAX;
@@ -30,19 +32,35 @@ pub(crate) async fn by_key<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let now = state.clock.now();
-    let cost = match gateway::cost(&request) {
-        Some(cost) => Ok(cost),
-        None if is_bulk(&request) => bulk_cost(&state, &mut request, now).await,
-        None => Ok(Cost::ONE),
-    };
+    let cost = if is_bulk(&request) { bulk_cost(&state, &mut request, now).await } else { Ok(Cost::ONE) };
+    let asked = Asked { cost, endpoint: usage::endpoint(&request), now };
+    admit(&state, request, asked, |request| next.call(request)).await
+}
+
+/// What a request asks for.
+pub(crate) struct Asked {
+    /// Its cost, or why that cannot be told.
+    pub(crate) cost: Result<Cost, ApiError>,
+    /// What it is called in usage.
+    pub(crate) endpoint: EndpointName,
+    /// When it came.
+    pub(crate) now: Timestamp,
+}
+
+/// Goes on with a request that shows a valid key of an account with units left, and counts it.
+pub(crate) async fn admit<B: MessageBody + 'static>(
+    state: &State,
+    request: ServiceRequest,
+    Asked { cost, endpoint, now }: Asked,
+    next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
     let paid = *cost.as_ref().unwrap_or(&Cost::ONE);
-    let (access, endpoint) = (access(request.method()), usage::endpoint(&request));
     let admitted = match (cost, extract::api_key(request.headers())) {
-        (Ok(cost), Ok(key)) => state.admit(key, access, cost, &endpoint, now).await,
+        (Ok(cost), Ok(key)) => state.admit(key, access(request.method()), cost, &endpoint, now).await,
         (Err(error), _) | (Ok(_), Err(error)) => Err(error),
     };
     let outcome = state.metrics.count_decision(&admitted);
-    request.extensions_mut().insert(outcome);
+    Notes::add(&request, |notes| notes.outcome = Some(outcome));
     let counted = admitted.as_ref().ok().cloned();
     let mut response = pass(request, next, admitted).await?;
     let Some(mut known) = counted else { return Ok(response) };
@@ -51,7 +69,7 @@ pub(crate) async fn by_key<B: MessageBody + 'static>(
         state.gate.give_back(&mut known, &endpoint, paid).map_err(ApiError::from)?;
         headers::set_limits(response.headers_mut(), &known.standing);
     } else if let Some(counted) = Counted::of(&known, endpoint) {
-        response.request().extensions_mut().insert(counted);
+        Notes::add(response.request(), |notes| notes.counted = Some(counted));
     }
     Ok(response)
 }
@@ -66,7 +84,7 @@ pub(crate) async fn by_session<B: MessageBody + 'static>(
     let now = state.clock.now();
     let by_key = request.path().ends_with("/keys/rate-limit") && request.headers().contains_key(headers::API_KEY);
     let known = if by_key { look(&state, request.request(), now) } else { session(&state, request.request(), now) };
-    pass(request, next, known).await
+    pass(request, |request| next.call(request), known).await
 }
 
 /// The one call that costs more than a unit: one for each link.
@@ -125,28 +143,28 @@ fn session(state: &State, request: &HttpRequest, now: Timestamp) -> Result<Known
 /// Goes on with a request that passed, and writes the account's standing into whatever comes back.
 async fn pass<B: MessageBody + 'static>(
     request: ServiceRequest,
-    next: Next<B>,
+    next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
     outcome: Result<Known, ApiError>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let known = match outcome {
         Ok(known) => known,
         Err(error) => {
             if let ApiError::Stopped(known, _) = &error {
-                request.extensions_mut().insert((**known).clone());
+                Notes::add(&request, |notes| notes.known = Some((**known).clone()));
             }
             return Ok(request.error_response(error));
         }
     };
     let standing = known.standing;
-    request.extensions_mut().insert(known);
+    Notes::add(&request, |notes| notes.known = Some(known));
     // An error of a handler or of the routing arrives as an answer, too.
-    let mut response = next.call(request).await?.map_into_boxed_body();
+    let mut response = next(request).await?.map_into_boxed_body();
     headers::set_limits(response.headers_mut(), &standing);
     Ok(response)
 }
 
 /// What is known of the account of a request that passed.
 pub(crate) fn known(request: &HttpRequest) -> Result<Known, ApiError> {
-    let found = request.extensions().get::<Known>().cloned();
-    found.ok_or(ApiError::Internal("a handler runs without its guard", None))
+    Notes::find(request, |notes| notes.known.clone())
+        .ok_or(ApiError::Internal("a handler runs without its guard", None))
 }

@@ -27,8 +27,16 @@ pub(crate) fn set_limits(headers: &mut HeaderMap, standing: &Standing) {
     headers.insert(X_LIMIT, HeaderValue::from(limit));
     headers.insert(X_REMAINING, HeaderValue::from(remaining));
     headers.insert(X_RESET, HeaderValue::from(standing.reset().as_secs()));
-    headers.insert(POLICY, text(format_args!("\"{POLICY_NAME}\";q={limit};w={WINDOW_SECS}")));
-    headers.insert(LIMITS, text(format_args!("\"{POLICY_NAME}\";r={remaining};t={}", standing.secs_to_reset())));
+    headers.insert(POLICY, hour(("q", limit), ("w", WINDOW_SECS)));
+    headers.insert(LIMITS, hour(("r", remaining), ("t", standing.secs_to_reset())));
+}
+
+/// A list of one item with two parameters (RFC 9651). Every answer has two of them, and formatting costs several times this.
+fn hour((first, one): (&str, u32), (second, other): (&str, u32)) -> HeaderValue {
+    let (mut digits, mut more_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let (one, other) = (digits.format(one), more_digits.format(other));
+    let text = ["\"", POLICY_NAME, "\";", first, "=", one, ";", second, "=", other].concat();
+    HeaderValue::try_from(text).unwrap_or_else(|_control_character| HeaderValue::from_static(""))
 }
 
 /// Writes `Retry-After`, in seconds.

@@ -9,7 +9,7 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpResponse, rt, web};
+use actix_web::{Error, HttpRequest, HttpResponse, rt, web};
 use tracing::Instrument;
 
 use super::error::{ApiError, BodyIsFinal, Said};
@@ -28,13 +28,25 @@ const OWN_HEADERS: [HeaderName; 2] = [header::CONTENT_LENGTH, header::DATE];
 /// Has a POST with a key run once.
 pub(crate) async fn once<B: MessageBody + 'static>(
     state: web::Data<State>,
-    mut request: ServiceRequest,
+    request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    if request.method() != Method::POST || !request.headers().contains_key(headers::IDEMPOTENCY_KEY) {
-        return Ok(next.call(request).await?.map_into_boxed_body());
+    run_once(&state, request, move |request| async move { Ok(next.call(request).await?.map_into_boxed_body()) }).await
+}
+
+/// Has `run` answer a POST with a key that it has not answered yet, and all that has none.
+pub(crate) async fn run_once<F>(
+    state: &State,
+    mut request: ServiceRequest,
+    run: impl FnOnce(ServiceRequest) -> F,
+) -> Result<ServiceResponse<BoxBody>, Error>
+where
+    F: Future<Output = Result<ServiceResponse<BoxBody>, Error>> + 'static,
+{
+    if !is_asked(request.request()) {
+        return run(request).await;
     }
-    let running = match claim(&state, &mut request).await {
+    let running = match claim(state, &mut request).await {
         Ok(Claim::Run(running)) => running,
         Ok(Claim::Replay(answer)) => {
             let again = replay(answer);
@@ -46,12 +58,15 @@ pub(crate) async fn once<B: MessageBody + 'static>(
         Err(error) => return Ok(request.error_response(error)),
     };
     // On its own, so that what was begun is ended, and its answer kept, even if the client goes away.
-    let run = async move {
-        let response = next.call(request).await?.map_into_boxed_body();
-        Ok(keep(running, response).await)
-    };
+    let answer = run(request);
+    let run = async move { Ok(keep(running, answer.await?).await) };
     let done = rt::spawn(run.in_current_span()).await;
     done.map_err(|panicked| ApiError::Internal("a handler panicked", Some(Box::new(panicked))))?
+}
+
+/// Whether a request's answer may have to be given again.
+pub(crate) fn is_asked(request: &HttpRequest) -> bool {
+    request.method() == Method::POST && request.headers().contains_key(headers::IDEMPOTENCY_KEY)
 }
 
 /// Reads what the claim depends on. The body is put back for the handler.

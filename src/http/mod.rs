@@ -18,6 +18,7 @@ mod idempotency;
 mod json_fields;
 mod key_input;
 mod metrics;
+mod notes;
 mod ops;
 mod public;
 mod redirect;
@@ -38,7 +39,7 @@ use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::{Condition, from_fn};
-use actix_web::{App, HttpMessage, HttpRequest, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpServer, web};
 use isbot::Bots;
 use rustix::process::Resource;
 use tokio::sync::Semaphore;
@@ -46,6 +47,7 @@ use tokio::sync::Semaphore;
 use self::admin::{DUMPS_MAX, Lockouts};
 use self::error::ApiError;
 use self::metrics::Metrics;
+use self::notes::Notes;
 use self::routes::{nothing_here, resource};
 pub(crate) use self::state::{Listener, State};
 use self::threads::Threads;
@@ -180,7 +182,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         gateway: settings.gateway.clone(),
         bots: Bots::default(),
         agents: woothee::parser::Parser::new(),
-        boot_id: getrandom::u64().map_err(|error| ServeError::System(io::Error::other(error.to_string())))?,
+        boot_id: trace::boot_id().map_err(|error| ServeError::System(io::Error::other(error.to_string())))?,
         store: Arc::clone(&store),
     });
     let public = Binding {
@@ -352,5 +354,5 @@ where
 
 /// The id that `trace.rs` gave the request.
 fn request_id(request: &HttpRequest) -> String {
-    request.extensions().get::<trace::RequestId>().map(|id| id.0.clone()).unwrap_or_default()
+    Notes::find(request, |notes| notes.id.to_str().ok().map(str::to_owned)).unwrap_or_default()
 }

@@ -32,7 +32,6 @@ pub(super) fn gateway(routes: &mut web::ServiceConfig) {
     public::session_routes(routes);
     dashboard::account_routes(routes);
     gateway::routes(routes);
-    routes.default_service(web::to(nothing_here));
 }
 
 pub(super) fn admin(routes: &mut web::ServiceConfig) {

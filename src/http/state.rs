@@ -51,7 +51,7 @@ pub(crate) struct State {
     pub(crate) bots: Bots,
     pub(crate) agents: woothee::parser::Parser,
     /// Makes request ids of one start differ from those of another.
-    pub(crate) boot_id: u64,
+    pub(crate) boot_id: String,
 }
 
 impl State {

@@ -1,6 +1,5 @@
 //! Around every request of both listeners: bounds on its head, its id, its error form, its log line.
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,11 +12,11 @@ use tracing::Instrument;
 
 use super::check::Endpoint;
 use super::error::{self, ApiError, BodyIsFinal, Said};
-use super::headers::REQUEST_ID;
+use super::headers::{self, REQUEST_ID};
 use super::metrics::Outcome;
+use super::notes::Notes;
 use super::{Listener, State, client, gateway, usage};
 use crate::clock::Stopwatch;
-use crate::gate::Known;
 
 /// Most bytes of path and query: what browsers and proxies pass on.
 const URI_BYTES_MAX: usize = 8 * 1024;
@@ -25,10 +24,6 @@ const URI_BYTES_MAX: usize = 8 * 1024;
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Most characters of a client's own request id.
 const REQUEST_ID_CHARS_MAX: usize = 128;
-
-/// The id of a request, in its extensions.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestId(pub(crate) String);
 
 /// Does all that this file is for.
 pub(crate) async fn finish<B: MessageBody + 'static>(
@@ -39,8 +34,8 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Stopwatch::start();
     let id = request_id(&request, &state);
-    request.extensions_mut().insert(RequestId(id.clone()));
-    let span = tracing::info_span!("request", request.id = id);
+    Notes::begin(&request, id.clone());
+    let span = tracing::info_span!("request", request.id = id.to_str().unwrap_or_default());
     let mut response = match check_head(&request).and_then(|()| judge(&request, &state, **listener)) {
         // An error of a handler, a guard or of the routing arrives as an answer, too.
         Ok(()) => next.call(request).instrument(span.clone()).await?.map_into_boxed_body(),
@@ -49,9 +44,7 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
     if response.status().is_client_error() || response.status().is_server_error() {
         response = in_our_form(response);
     }
-    if let Ok(value) = HeaderValue::try_from(id) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
+    response.headers_mut().insert(REQUEST_ID, id);
     let duration_us = started.elapsed_us();
     state.metrics.count_response(**listener, response.status(), duration_us);
     usage::note_answer(&state, &response, Duration::from_micros(duration_us));
@@ -80,19 +73,18 @@ fn judge(request: &ServiceRequest, state: &State, listener: Listener) -> Result<
 }
 
 /// The client's own id if it is sane (1 to 128 visible ASCII characters), else a new one.
-fn request_id(request: &ServiceRequest, state: &State) -> String {
+fn request_id(request: &ServiceRequest, state: &State) -> HeaderValue {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let sane = |id: &&str| (1..=REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(|c| c.is_ascii_graphic());
-    let own = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane);
-    own.map_or_else(
-        || {
-            let mut made = String::with_capacity(33);
-            // Writing to a String cannot fail.
-            let _infallible = write!(made, "{:016x}-{:x}", state.boot_id, COUNT.fetch_add(1, Ordering::Relaxed));
-            made
-        },
-        str::to_owned,
-    )
+    let sane = |id: &&HeaderValue| {
+        (1..=REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    let own = request.headers().get(REQUEST_ID).filter(sane).cloned();
+    own.unwrap_or_else(|| headers::text(format_args!("{}-{:x}", state.boot_id, COUNT.fetch_add(1, Ordering::Relaxed))))
+}
+
+/// What makes the request ids of one start differ from those of another.
+pub(super) fn boot_id() -> Result<String, getrandom::Error> {
+    Ok(format!("{:016x}", getrandom::u64()?))
 }
 
 /// Gives every error our form, also those that a library made, and the form of a problem where the
@@ -130,13 +122,14 @@ fn library_detail(status: actix_web::http::StatusCode) -> String {
 fn log(response: &ServiceResponse<BoxBody>, state: &State, duration_us: u64) {
     let request = response.request();
     let extensions = request.extensions();
-    let known = extensions.get::<Known>();
+    let notes = extensions.get::<Notes>();
+    let known = notes.and_then(|notes| notes.known.as_ref());
     tracing::info!(
         method = request.method().as_str(),
         route = request.match_pattern().as_deref().unwrap_or("-"),
-        endpoint = extensions.get::<Endpoint>().map(Endpoint::as_str),
+        endpoint = notes.and_then(|notes| notes.endpoint.as_ref()).map(Endpoint::as_str),
         status = response.status().as_u16(),
-        decision = extensions.get::<Outcome>().map(|outcome| outcome.as_str()),
+        decision = notes.and_then(|notes| notes.outcome).map(Outcome::as_str),
         duration_us,
         client = %client::address(request, &state.trusted_proxies),
         account.id = known.map(|known| tracing::field::display(known.account_id)),

@@ -33,7 +33,7 @@ pub(super) struct Original {
     pub(super) name: EndpointName,
 }
 
-/// A method and a path without its query: `POST /v1/reports`. In the extensions of a request that was decided on.
+/// A method and a path without its query: `POST /v1/reports`.
 pub(crate) struct Endpoint(String);
 
 impl Endpoint {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::web::{Bytes, Data};
+use actix_web::web::Bytes;
 use futures_util::FutureExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::Sleep;
@@ -28,7 +28,7 @@ pub(crate) struct Download {
     body: Incoming,
     size: BodySize,
     connection: Option<Connection>,
-    pool: Data<Pool>,
+    pool: Rc<Pool>,
     upload: Rc<Progress>,
     timeout: Duration,
     /// Runs while the upstream is waited for.
@@ -39,7 +39,7 @@ impl Download {
     pub(crate) fn new(
         body: Incoming,
         connection: Connection,
-        pool: Data<Pool>,
+        pool: Rc<Pool>,
         upload: Rc<Progress>,
         timeout: Duration,
     ) -> Self {

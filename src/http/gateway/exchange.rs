@@ -75,8 +75,8 @@ impl Exchange<'_> {
     }
 
     fn build(&self, upload: Upload) -> Result<Request<Upload>, ApiError> {
-        let authority = &self.settings.upstream.authority;
-        request_head::build(self.request, self.state, authority, self.known, upload)
+        let host = &self.settings.upstream.authority;
+        request_head::build(self.request, self.state, host, self.known, upload)
             .map_err(|cause| ApiError::Internal("a request cannot be passed on", Some(cause)))
     }
 

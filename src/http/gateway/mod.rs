@@ -20,12 +20,11 @@ mod turn;
 mod upload;
 mod verdict;
 
+use std::rc::Rc;
+
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::guard::{Guard, fn_guard};
-use actix_web::middleware::{Next, from_fn};
-use actix_web::web::{self, Payload};
-use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse, fn_service};
+use actix_web::{Error, HttpRequest, HttpResponse, web};
 
 use self::download::Download;
 use self::exchange::Exchange;
@@ -33,30 +32,39 @@ pub(crate) use self::fault::Fault;
 use self::pool::Pool;
 pub(crate) use self::verdict::Route;
 use super::error::ApiError;
-use super::{State, guard, idempotency};
-use crate::domain::decision::Cost;
+use super::guard::{self, Asked};
+use super::notes::Notes;
+use super::{State, idempotency};
+use crate::domain::endpoint::EndpointName;
 use crate::domain::idempotency::Answer;
-use crate::gate::Known;
 use crate::idempotency::ANSWER_BYTES_MAX;
 
 /// What a worker serves with a gateway, besides klinky's own. Called once for each worker.
 pub(crate) fn routes(routes: &mut web::ServiceConfig) {
-    routes
-        .app_data(web::Data::new(Pool::default()))
-        .service(
-            web::scope("")
-                .guard(leads(|route| route == Route::Public))
-                .default_service(web::to(forward))
-                .wrap(from_fn(refuse_unfit)),
-        )
-        .service(
-            web::scope("")
-                .guard(leads(|route| matches!(route, Route::Guarded(_))))
-                .default_service(web::to(forward))
-                .wrap(from_fn(idempotency::once))
-                .wrap(from_fn(guard::by_key))
-                .wrap(from_fn(refuse_unfit)),
-        );
+    let pool = Rc::new(Pool::default());
+    routes.default_service(fn_service(move |request| serve(Rc::clone(&pool), request)));
+}
+
+/// Serves a request that is for nothing of klinky's own. This is one function, and no scope with a guard and
+/// middlewares, each of which costs allocations and another layer of futures to poll.
+async fn serve(pool: Rc<Pool>, request: ServiceRequest) -> Result<ServiceResponse, Error> {
+    let route = Notes::find(&request, |notes| notes.route).unwrap_or(Route::Nowhere);
+    let state = request.app_data::<web::Data<State>>().cloned();
+    let state = state.ok_or(ApiError::Internal("a gateway without a state", None))?;
+    let forward = |request: ServiceRequest| forward(state.clone(), pool, request);
+    match route {
+        Route::Nowhere => Ok(request.error_response(ApiError::NotFound("resource"))),
+        // What cannot be passed on is refused before it is counted.
+        Route::Public | Route::Guarded(_) if let Err(fault) = request_head::check(request.request()) => {
+            Ok(request.error_response(ApiError::from(fault)))
+        }
+        Route::Public => forward(request).await,
+        Route::Guarded(cost) => {
+            let endpoint = EndpointName::of_path(request.method().as_str(), request.path());
+            let asked = Asked { cost: Ok(cost), endpoint, now: state.clock.now() };
+            guard::admit(&state, request, asked, |request| idempotency::run_once(&state, request, forward)).await
+        }
+    }
 }
 
 /// Judges a request's path, and leaves the verdict with the request.
@@ -66,60 +74,39 @@ pub(crate) fn routes(routes: &mut web::ServiceConfig) {
 pub(crate) fn judge(state: &State, request: &ServiceRequest) -> Result<(), ApiError> {
     if let Some(settings) = &state.gateway {
         let route = verdict::judge(settings, request.method(), request.uri())?;
-        request.extensions_mut().insert(route);
+        Notes::add(request, |notes| notes.route = Some(route));
     }
     Ok(())
 }
 
-/// What a request costs that was judged; `None` without a gateway.
-pub(crate) fn cost(request: &ServiceRequest) -> Option<Cost> {
-    match request.extensions().get::<Route>()? {
-        Route::Guarded(cost) => Some(*cost),
-        Route::Public | Route::Nowhere => Some(Cost::ONE),
-    }
-}
-
-/// Whether a request was judged: then there is a gateway.
-pub(crate) fn is_on(request: &ServiceRequest) -> bool {
-    request.extensions().contains::<Route>()
-}
-
-fn leads(is_right: impl Fn(Route) -> bool) -> impl Guard {
-    fn_guard(move |context| context.req_data().get::<Route>().is_some_and(|route| is_right(*route)))
-}
-
-/// Refuses what cannot be passed on, before it is counted.
-async fn refuse_unfit<B: MessageBody + 'static>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    match request_head::check(request.request()) {
-        Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
-        Err(fault) => Ok(request.error_response(ApiError::from(fault))),
-    }
-}
-
 /// Sends a request to the upstream, and its answer to the client.
-async fn forward(
-    state: web::Data<State>,
-    pool: web::Data<Pool>,
-    request: HttpRequest,
+async fn forward(state: web::Data<State>, pool: Rc<Pool>, request: ServiceRequest) -> Result<ServiceResponse, Error> {
+    let (request, payload) = request.into_parts();
+    let answered = answer(&state, &pool, &request, payload).await;
+    let response = answered.unwrap_or_else(HttpResponse::from_error);
+    Ok(ServiceResponse::new(request, response))
+}
+
+async fn answer(
+    state: &State,
+    pool: &Rc<Pool>,
+    request: &HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
     let settings = state.gateway.as_ref().ok_or(ApiError::Internal("a gateway without an upstream", None))?;
-    let known: Option<Known> = request.extensions().get::<Known>().cloned();
-    let exchange = Exchange { state: &state, settings, pool: &pool, request: &request, known: known.as_ref() };
-    let (answer, connection, upload) = exchange.run(payload.into_inner()).await?;
+    let known = Notes::find(request, |notes| notes.known.clone());
+    let exchange = Exchange { state, settings, pool, request, known: known.as_ref() };
+    let (answer, connection, upload) = exchange.run(payload).await?;
     let (head, body) = answer.into_parts();
     let built = response_head::build(&head, request.version()).map_err(Fault::Malformed)?;
-    let mut download = Download::new(body, connection, pool.clone(), upload, settings.timeout);
-    if let Some(size) = response_head::bodiless(&request, &head) {
+    let mut download = Download::new(body, connection, Rc::clone(pool), upload, settings.timeout);
+    if let Some(size) = response_head::bodiless(request, &head) {
         return Ok(built.set_body(BoxBody::new(Bodiless(size))));
     }
     if let Some(body) = download.read_at_hand().await.map_err(Fault::Malformed)? {
         return Ok(built.set_body(BoxBody::new(body)));
     }
-    if !request_head::is_repeatable(&request) || !Answer::is_kept(head.status.as_u16()) {
+    if !idempotency::is_asked(request) || !Answer::is_kept(head.status.as_u16()) {
         return Ok(built.set_body(BoxBody::new(download)));
     }
     match download.read_whole(ANSWER_BYTES_MAX).await {

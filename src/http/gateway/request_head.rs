@@ -14,7 +14,8 @@ use super::fault::{Cause, Fault};
 use super::hops::Hops;
 use super::upload::Upload;
 use crate::gate::Known;
-use crate::http::{State, client, headers, request_id};
+use crate::http::notes::Notes;
+use crate::http::{State, client};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -75,7 +76,7 @@ fn check_host(request: &HttpRequest) -> Result<(), Fault> {
 pub(crate) fn build(
     request: &HttpRequest,
     state: &State,
-    authority: &str,
+    host: &HeaderValue,
     known: Option<&Known>,
     body: Upload,
 ) -> Result<Request<Upload>, Cause> {
@@ -85,7 +86,7 @@ pub(crate) fn build(
     *built.uri_mut() = Uri::from(PathAndQuery::try_from(target)?);
     let map = built.headers_mut();
     map.reserve(request.headers().len().saturating_add(8));
-    map.insert(header::HOST, HeaderValue::try_from(authority)?);
+    map.insert(header::HOST, host.clone());
     if request.headers().get(actix_web::http::header::CONTENT_LENGTH).is_some_and(|bytes| bytes == "0") {
         // Of a body that has one hyper writes the length; an empty one is none to it.
         map.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
@@ -93,7 +94,9 @@ pub(crate) fn build(
     let is_trusted = client::is_by_proxy(request, &state.trusted_proxies);
     copy(request, map, is_trusted)?;
     set_forwarded(request, map)?;
-    map.insert(REQUEST_ID, HeaderValue::try_from(request_id(request))?);
+    if let Some(id) = Notes::find(request, |notes| Some(HeaderValue::from_bytes(notes.id.as_bytes()))) {
+        map.insert(REQUEST_ID, id?);
+    }
     if let Some(known) = known {
         map.insert(ACCOUNT, HeaderValue::try_from(known.account_id.to_string())?);
         map.insert(PLAN, HeaderValue::try_from(known.plan.as_str())?);
@@ -138,13 +141,12 @@ fn is_of_proxies(name: &str) -> bool {
 
 /// Adds what we know of the client to what trusted proxies said; what others said is gone by now.
 fn set_forwarded(request: &HttpRequest, map: &mut HeaderMap) -> Result<(), Cause> {
-    let peer = client::peer(request).to_string();
     let mut addresses = Vec::new();
     for line in map.get_all(FORWARDED_FOR) {
         addresses.extend_from_slice(line.as_bytes());
         addresses.extend_from_slice(b", ");
     }
-    addresses.extend_from_slice(peer.as_bytes());
+    client::write(client::peer(request), &mut addresses);
     map.insert(FORWARDED_FOR, HeaderValue::from_bytes(&addresses)?);
     if !map.contains_key(FORWARDED_PROTO) {
         map.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
@@ -156,9 +158,4 @@ fn set_forwarded(request: &HttpRequest, map: &mut HeaderMap) -> Result<(), Cause
     let via = if request.version() < Version::HTTP_11 { "1.0 klinky" } else { "1.1 klinky" };
     map.append(header::VIA, HeaderValue::from_static(via));
     Ok(())
-}
-
-/// Whether the request's answer may have to be given again.
-pub(crate) fn is_repeatable(request: &HttpRequest) -> bool {
-    request.method() == "POST" && request.headers().contains_key(headers::IDEMPOTENCY_KEY)
 }
