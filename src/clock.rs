@@ -44,29 +44,6 @@ impl Stopwatch {
     }
 }
 
-/// Measures how much CPU time the thread that asks spends.
-#[derive(Debug, Clone, Copy)]
-pub struct CpuWatch(Duration);
-
-impl CpuWatch {
-    /// Starts measuring the thread that calls this.
-    #[must_use]
-    pub fn start() -> Self {
-        Self(thread_time())
-    }
-
-    /// What it spent since. To be called on the same thread.
-    #[must_use]
-    pub fn elapsed(&self) -> Duration {
-        thread_time().saturating_sub(self.0)
-    }
-}
-
-fn thread_time() -> Duration {
-    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(spent.tv_sec).unwrap_or(0), u32::try_from(spent.tv_nsec).unwrap_or(0))
-}
-
 /// A clock that stands still until it is told to move: for tests and benches.
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<AtomicI64>);

@@ -1,5 +1,5 @@
 //! Gathers usage: what each key spends on each endpoint. Requests leave it in memory, and a thread of its own adds it to
-//! the store every round, or less often where there is much of it, so that no request waits for that.
+//! the store every round, so that no request waits for that.
 //!
 //! Each worker has a part of the memory for itself, as long as there are no more workers than parts: its lock is free
 //! whenever it comes. Units are noted in the same step in which they are counted, so that the sum of an hour's usage is
@@ -16,7 +16,6 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use crate::background::Background;
-use crate::clock::CpuWatch;
 use crate::domain::decision::Cost;
 use crate::domain::endpoint::EndpointName;
 use crate::domain::usage::{Change, Spender};
@@ -27,18 +26,12 @@ const PARTS: usize = 16;
 /// Rows in a part: some seconds of the fastest worker. A row takes about 250 bytes, so all together take at most 80 MB,
 /// and that only while the store refuses to take them.
 const PART_ROWS_MAX: usize = 20_000;
-/// Between two rounds, at least and at most. In between it is a quarter of the flush interval: as a rule, what waits in
-/// memory for the round and then for the commit is on disk within the interval.
+/// Between two rounds, at least and at most. In between it is a quarter of the flush interval: what waits in memory for
+/// the round and then for the commit is on disk within the interval.
 const ROUND_MIN: Duration = Duration::from_millis(10);
 const ROUND_MAX: Duration = Duration::from_millis(250);
 /// The same where units are on disk before the answer: then each round asks for a commit of its own.
 const ROUND_STRICT: Duration = Duration::from_millis(100);
-/// How many times the CPU time that adding took a pause lasts after it: so the thread takes no more than a two-hundredth of
-/// a core, however many keys are in use (a row costs about as much as a request to `/check`). At most so long.
-const PAUSES: u32 = 199;
-const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Rows in a part that end the pause early.
-const PART_ROWS_HIGH: usize = PART_ROWS_MAX / 2;
 /// Before what the store refused is tried again: often enough for a disk that is full for a moment, and no flood of
 /// log lines.
 const RETRY: Duration = Duration::from_secs(1);
@@ -93,23 +86,22 @@ impl Usage {
     /// When the store fails; what was not written is tried again the next time.
     pub fn catch_up(&self) -> Result<(), StoreError> {
         let mut waiting = self.waiting.lock();
+        self.add(&mut waiting)?;
+        self.store.fold_all_usage()
+    }
+
+    /// Adds all that was left so far, and a part of what is to be done with it later.
+    fn round(&self) -> Result<(), StoreError> {
+        let mut waiting = self.waiting.lock();
+        self.add(&mut waiting)?;
+        self.store.fold_usage()
+    }
+
+    fn add(&self, waiting: &mut Vec<UsageChange>) -> Result<(), StoreError> {
         // What an earlier call could not write comes first: until it is written, the rest stays where it is bounded.
-        self.write(&mut waiting)?;
+        self.write(waiting)?;
         *waiting = self.take();
-        self.write(&mut waiting)
-    }
-
-    /// The same; answers whether it went well, and logs if not.
-    fn try_catch_up(&self) -> bool {
-        let done = self.catch_up();
-        if let Err(error) = &done {
-            tracing::error!(error = error as &dyn Error, "could not add usage to the store; it is tried again");
-        }
-        done.is_ok()
-    }
-
-    fn is_filling(&self) -> bool {
-        self.parts.iter().any(|part| part.lock().rows > PART_ROWS_HIGH)
+        self.write(waiting)
     }
 
     fn note(&self, spender: Spender, endpoint: &EndpointName, what: impl FnOnce(&mut Change)) {
@@ -163,10 +155,6 @@ impl Part {
     }
 }
 
-fn pause_after(took: Duration) -> Duration {
-    took.saturating_mul(PAUSES).min(PAUSE_MAX)
-}
-
 /// The part of the thread that asks.
 fn own_part() -> usize {
     static THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -197,16 +185,9 @@ impl UsageWriter {
         let round = if flush_within.is_zero() { ROUND_STRICT } else { (flush_within / 4).clamp(ROUND_MIN, ROUND_MAX) };
         let own = Arc::clone(&usage);
         let thread = Background::start("usage", move |stop| {
-            let (mut pause, mut waited, mut done) = (round, Duration::ZERO, true);
-            while !stop.sleep(round) {
-                waited = waited.saturating_add(round);
-                if waited < pause && !(done && own.is_filling()) {
-                    continue;
-                }
-                let watch = CpuWatch::start();
-                done = own.try_catch_up();
-                pause = if done { pause_after(watch.elapsed()) } else { RETRY };
-                waited = Duration::ZERO;
+            let mut pause = round;
+            while !stop.sleep(pause) {
+                pause = if say(own.round()) { round } else { RETRY };
             }
         })?;
         Ok(Self { usage, thread })
@@ -215,8 +196,16 @@ impl UsageWriter {
     /// Ends the thread and adds what is left.
     pub fn stop(&mut self) {
         self.thread.stop();
-        self.usage.try_catch_up();
+        say(self.usage.catch_up());
     }
+}
+
+/// Whether it went well; logs if not.
+fn say(done: Result<(), StoreError>) -> bool {
+    if let Err(error) = &done {
+        tracing::error!(error = error as &dyn Error, "could not add usage to the store; it is tried again");
+    }
+    done.is_ok()
 }
 
 #[cfg(test)]
@@ -228,12 +217,6 @@ mod tests {
     fn spender(key: u8) -> Spender {
         let (account_id, key_id) = (AccountId::from_bytes([1; 16]), KeyId::from_bytes([key; 16]));
         Spender { account_id, window: Window::from_hours(7), key_id }
-    }
-
-    #[test]
-    fn adding_takes_at_most_a_two_hundredth_of_the_time_unless_that_would_be_long() {
-        let pause = |took_us| pause_after(Duration::from_micros(took_us)).as_micros();
-        assert_eq!((pause(0), pause(100), pause(100_000)), (0, 19_900, 10_000_000));
     }
 
     #[test]

@@ -71,6 +71,7 @@ pub fn write(store: &Store, filter: &DumpFilter, now: Timestamp, out: &mut dyn W
         found(store.get_account(id))?;
     }
     store.record_all_deferred()?;
+    store.fold_all_usage()?;
     let mut dump = Dump { out, filter, rows: 0, plans: HashSet::new(), accounts: HashSet::new() };
     dump.line(&Line::header(now))?;
     match filter.account {

@@ -23,6 +23,7 @@
 //! | `deferred_events` | number, big-endian `u64` | record: up to 100 clicks and conversions that are yet to be recorded |
 //! | `conversions` | link id ‖ visitor (32) | milliseconds, big-endian `i64` |
 //! | `usage` | account id ‖ hour, big-endian `u32` ‖ key id ‖ endpoint (36 and more) | record |
+//! | `usage_journal` | number, big-endian `u64` | record: rows of usage as they are to be |
 //! | `audit` | number, big-endian `u64` | record |
 //! | `idempotency` | account id ‖ SHA-256 of the key (48), and for each piece of the body ‖ its number, big-endian `u16` (50) | record |
 //! | `idempotency_by_time` | expiry, milliseconds as big-endian `i64` ‖ account id ‖ SHA-256 (56) | – |
@@ -65,13 +66,27 @@ pub enum Damage {
 }
 
 fn options() -> impl Options {
-    bincode::DefaultOptions::new().with_limit(BODY_BYTES_MAX).with_fixint_encoding()
+    compact().with_fixint_encoding()
+}
+
+/// Small numbers take a byte: for many of them.
+fn compact() -> impl Options {
+    bincode::DefaultOptions::new().with_limit(BODY_BYTES_MAX)
 }
 
 /// Puts a body into the envelope.
 pub(super) fn seal<T: Serialize>(version: u8, body: &T) -> Result<Vec<u8>, bincode::Error> {
+    seal_with(options(), version, body)
+}
+
+/// The same, where small numbers take a byte.
+pub(super) fn seal_compact<T: Serialize>(version: u8, body: &T) -> Result<Vec<u8>, bincode::Error> {
+    seal_with(compact(), version, body)
+}
+
+fn seal_with<T: Serialize>(options: impl Options, version: u8, body: &T) -> Result<Vec<u8>, bincode::Error> {
     let mut bytes = vec![version];
-    options().serialize_into(&mut bytes, body)?;
+    options.serialize_into(&mut bytes, body)?;
     let check = crc32fast::hash(&bytes);
     bytes.extend(check.to_be_bytes());
     Ok(bytes)
@@ -84,6 +99,15 @@ pub(super) fn version(bytes: &[u8]) -> Option<u8> {
 
 /// Takes a body of a known version out of the envelope.
 pub(super) fn unseal<T: DeserializeOwned>(known_version: u8, bytes: &[u8]) -> Result<T, Damage> {
+    unseal_with(options(), known_version, bytes)
+}
+
+/// The same, of one that was sealed as a compact one.
+pub(super) fn unseal_compact<T: DeserializeOwned>(known_version: u8, bytes: &[u8]) -> Result<T, Damage> {
+    unseal_with(compact(), known_version, bytes)
+}
+
+fn unseal_with<T: DeserializeOwned>(options: impl Options, known_version: u8, bytes: &[u8]) -> Result<T, Damage> {
     let (sealed, check) = bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or(Damage::Short)?;
     let (&version, body) = sealed.split_first().ok_or(Damage::Short)?;
     if crc32fast::hash(sealed) != u32::from_be_bytes(*check) {
@@ -92,7 +116,7 @@ pub(super) fn unseal<T: DeserializeOwned>(known_version: u8, bytes: &[u8]) -> Re
     if version != known_version {
         return Err(Damage::Version(version));
     }
-    options().deserialize(body).map_err(|error| Damage::Body(error.to_string()))
+    options.deserialize(body).map_err(|error| Damage::Body(error.to_string()))
 }
 
 pub(super) fn account_key(account: AccountId, key: KeyId) -> [u8; 32] {
@@ -138,6 +162,13 @@ pub(super) fn parse_usage_key(bytes: &[u8]) -> Result<(Spender, EndpointName), D
     let window = Window::from_hours(u32::from_be_bytes(*hour));
     let (account_id, key_id) = (AccountId::from_bytes(*account), KeyId::from_bytes(*key));
     Ok((Spender { account_id, window, key_id }, endpoint))
+}
+
+/// Whose usage a row is, and of which hour.
+pub(super) fn parse_usage_hour(bytes: &[u8]) -> Result<(AccountId, Window), Damage> {
+    let (account, rest) = bytes.split_first_chunk::<16>().ok_or(Damage::Short)?;
+    let hour = rest.first_chunk::<4>().ok_or(Damage::Short)?;
+    Ok((AccountId::from_bytes(*account), Window::from_hours(u32::from_be_bytes(*hour))))
 }
 
 pub(super) fn parse_usage_account(bytes: &[u8]) -> Result<AccountId, Damage> {

@@ -61,7 +61,7 @@ impl Store {
     /// # Errors
     /// When the store fails or is closed; then none of them was deferred.
     pub fn defer(&self, events: &[Event]) -> Result<(), StoreError> {
-        let lock = self.writing_events()?;
+        let lock = self.lock_rows()?;
         let mut batch = sled::Batch::default();
         for row in events.chunks(ROW_EVENTS) {
             let number = self.deferred.next_number.fetch_add(1, Ordering::Relaxed);
@@ -100,7 +100,7 @@ impl Store {
         if tree.is_empty() {
             return Ok(None);
         }
-        let lock = self.writing_events()?;
+        let lock = self.lock_rows()?;
         let Some((key, bytes)) = tree.first().map_err(engine("read deferred events"))? else { return Ok(None) };
         let number = codec::parse_number(&key).map_err(damaged("deferred_events", &key))?;
         let events = records::events_from_bytes(&bytes).unwrap_or_else(|damage| {

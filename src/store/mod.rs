@@ -6,7 +6,7 @@
 //! - `links`: links; `recording`, `clicks`: what becomes of them, written and read; `deferred`: what is yet to be.
 //! - `memory`, `memory_links`: the copies that requests read; `changes`: the transaction that writes both.
 //! - `counters`: units used; `take` decides and counts in one step, from blocks taken by compare-and-swap.
-//! - `usage`: what each key spent on each endpoint, per hour.
+//! - `usage`: what each key spent on each endpoint, per hour; `usage_journal`: what is ahead of its rows.
 //! - `idempotency`: answers that are given again.
 //! - `audit`: one line per administrative write, in the same transaction as the write.
 //! - `room`: keeps a full disk away from sled.
@@ -45,6 +45,7 @@ mod records_usage;
 mod restore;
 mod room;
 mod usage;
+mod usage_journal;
 mod verify;
 mod writes;
 
@@ -79,6 +80,7 @@ use self::idempotency::KeptAnswers;
 use self::memory::Memory;
 use self::memory_links::LinkMemory;
 use self::room::Room;
+use self::usage_journal::Journal;
 use self::writes::Writes;
 use crate::domain::decision::{Cost, Decision, Limit, Used};
 use crate::domain::id::AccountId;
@@ -171,6 +173,7 @@ pub struct Store {
     memory: Memory,
     links: LinkMemory,
     deferred: Deferred,
+    usage_journal: Mutex<Journal>,
     /// Held by whoever writes plans, accounts, keys or the audit trail: administrative writes are
     /// rare, and under one lock each of their rules is a read and a write that nothing comes between.
     writing: Mutex<audit::Writing>,
@@ -201,6 +204,7 @@ struct Trees {
     conversions: sled::Tree,
     deferred_events: sled::Tree,
     usage: sled::Tree,
+    usage_journal: sled::Tree,
     audit: sled::Tree,
     meta: sled::Tree,
 }

@@ -33,6 +33,7 @@ use super::memory_links::LinkMemory;
 use super::open_engine::{open_engine, open_trees};
 use super::records::{self, Phase, StateV1};
 use super::room::{FREE_BYTES_TO_OPEN, Room, free_bytes};
+use super::usage_journal::Journal;
 use super::writes::Writes;
 use super::{Store, StoreError, StoreOptions, Trees, damaged, engine, load};
 use crate::domain::plan::Plan;
@@ -144,6 +145,7 @@ impl Store {
             writing: Mutex::new(Writing { next_number, is_closed: false }),
             memory,
             links,
+            usage_journal: Mutex::new(Journal::load(&trees).map_err(|error| damage(dir, &error))?),
             deferred: Deferred::load(&trees).map_err(|error| damage(dir, &error))?,
             trees,
             db,
@@ -204,6 +206,7 @@ impl Store {
         self.links.clear();
         self.counters.clear();
         self.deferred.clear();
+        *self.usage_journal.lock() = Journal::default();
         load::all(&self.trees, &self.memory, &self.links)
     }
 }

@@ -74,16 +74,16 @@ impl Store {
     /// # Errors
     /// When the store fails or is closed; then none of them was recorded.
     pub fn record(&self, events: &[Event]) -> Result<(), StoreError> {
-        let lock = self.writing_events()?;
+        let lock = self.lock_rows()?;
         self.record_under(&lock, events, sled::Batch::default())?;
         drop(lock);
         self.note_events_written();
         Ok(())
     }
 
-    /// The lock under which events are written: an account that is being removed takes its links along before a write
-    /// or after it, not during it.
-    pub(super) fn writing_events(&self) -> Result<MutexGuard<'_, Writing>, StoreError> {
+    /// The lock under which clicks and usage are written: an account that is being removed takes its own along before a
+    /// write or after it, not during it.
+    pub(super) fn lock_rows(&self) -> Result<MutexGuard<'_, Writing>, StoreError> {
         let lock = self.writing.lock();
         if lock.is_closed {
             return Err(StoreError::Commit { reason: "the store is closed".to_owned() });

@@ -1,16 +1,15 @@
-//! Usage: rows sorted by account, hour, key and endpoint. One thread adds to them (`../usage.rs`), which is what makes
-//! the sums exact without a loop of compare-and-swap.
+//! Usage: rows sorted by account, hour, key and endpoint. One thread adds to them (`../usage.rs`), by way of a journal
+//! (`usage_journal.rs`): what is read here is complete once that is folded.
 //!
 //! An account's rows of one hour are bounded, so that whoever makes endpoints up fills nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use super::changes::encode;
 use super::records_usage as records;
 use super::{Store, StoreError, codec, damaged, engine};
 use crate::domain::endpoint::EndpointName;
 use crate::domain::id::AccountId;
-use crate::domain::usage::{Change, OTHER_KEYS, Spender, Tally, UsageRow};
+use crate::domain::usage::{Change, OTHER_KEYS, Spender, UsageRow};
 use crate::domain::window::Window;
 
 /// Endpoints of an account and hour that have rows of their own: more than anybody reads. The rest are `other`.
@@ -18,8 +17,6 @@ pub const ENDPOINTS_MAX: usize = 200;
 /// Rows of an account and hour, of a key and an endpoint each, before a new one is the key's `other`: five keys with all
 /// endpoints, or a hundred keys with ten. Before it is that of [`OTHER_KEYS`]: twice as many.
 const ROWS_MAX: usize = 1000;
-/// Rows that are written at a time: an operator's write waits for some milliseconds.
-const STEP_ROWS: usize = 500;
 /// Rows that one purge step deletes, as for counters.
 const PURGE_STEP_ROWS: usize = 1000;
 
@@ -36,47 +33,12 @@ pub struct UsageChange {
 
 /// What an account's hour has rows of.
 #[derive(Default)]
-struct Hour {
+pub(super) struct Hour {
     endpoints: BTreeSet<EndpointName>,
     rows: usize,
 }
 
 impl Store {
-    /// Writes up to a step of changes, the last first, and takes those that are done out of the list: what is left
-    /// after an error can be tried again. For the one thread that adds usage only. What concerns an account that was
-    /// removed is passed over; so is, with an error line, what concerns a damaged row: the usage of all others must
-    /// not wait for it.
-    ///
-    /// # Errors
-    /// When the store fails or is closed.
-    pub fn add_usage(&self, changes: &mut Vec<UsageChange>) -> Result<(), StoreError> {
-        // An account that is being removed takes its usage along before the write or after it, not during it.
-        let lock = self.writing.lock();
-        if lock.is_closed {
-            return Err(StoreError::Commit { reason: "the store is closed".to_owned() });
-        }
-        self.room.check()?;
-        let mut hours = HashMap::new();
-        for _row in 0..STEP_ROWS {
-            let Some(change) = changes.last() else { break };
-            if self.memory.has_account(change.spender.account_id) {
-                match self.add_to_row(&mut hours, change) {
-                    Err(error @ StoreError::Damaged { .. }) => {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::error!(error, "usage of a damaged row is lost");
-                    }
-                    other => other?,
-                }
-            }
-            changes.pop();
-        }
-        drop(lock);
-        self.writes.note_usage();
-        // Nobody waits for it; but where units are on disk before the answer, nothing commits unless it is asked to.
-        let _on_its_way = self.committer.commit_if_due();
-        Ok(())
-    }
-
     /// An account's rows in the windows from `first` to before `end`, the oldest hour first.
     pub fn usage_of(
         &self,
@@ -135,42 +97,7 @@ impl Store {
         Ok(())
     }
 
-    fn add_to_row(
-        &self,
-        hours: &mut HashMap<(AccountId, Window), Hour>,
-        change: &UsageChange,
-    ) -> Result<(), StoreError> {
-        let key = codec::usage_key(&change.spender, &change.endpoint);
-        if let Some(tally) = self.find_tally(&key)? {
-            return self.write_tally(&key, tally, &change.change);
-        }
-        let place = (change.spender.account_id, change.spender.window);
-        let hour = match hours.get_mut(&place) {
-            Some(hour) => hour,
-            None => hours.entry(place).or_insert(self.read_hour(place)?),
-        };
-        let (spender, endpoint) = hour.place(change);
-        let key = codec::usage_key(&spender, &endpoint);
-        let tally = self.find_tally(&key)?;
-        if tally.is_none() {
-            hour.note(endpoint);
-        }
-        self.write_tally(&key, tally.unwrap_or_default(), &change.change)
-    }
-
-    fn find_tally(&self, key: &[u8]) -> Result<Option<Tally>, StoreError> {
-        let bytes = self.trees.usage.get(key).map_err(engine("read usage"))?;
-        bytes.map(|bytes| records::tally_from_bytes(&bytes)).transpose().map_err(damaged("usage", key))
-    }
-
-    fn write_tally(&self, key: &[u8], mut tally: Tally, change: &Change) -> Result<(), StoreError> {
-        tally.apply(change);
-        let bytes = records::tally_to_bytes(&tally).map_err(encode("usage"))?;
-        self.trees.usage.insert(key, bytes).map_err(engine("write usage"))?;
-        Ok(())
-    }
-
-    fn read_hour(&self, (account, window): (AccountId, Window)) -> Result<Hour, StoreError> {
+    pub(super) fn read_hour(&self, (account, window): (AccountId, Window)) -> Result<Hour, StoreError> {
         let mut hour = Hour::default();
         for key in self.trees.usage.scan_prefix(codec::usage_hour_key(account, window)).keys() {
             let key = key.map_err(engine("list usage"))?;
@@ -182,7 +109,7 @@ impl Store {
 }
 
 impl Hour {
-    fn note(&mut self, endpoint: EndpointName) {
+    pub(super) fn note(&mut self, endpoint: EndpointName) {
         self.rows = self.rows.saturating_add(1);
         if endpoint != EndpointName::OTHER {
             self.endpoints.insert(endpoint);
@@ -190,7 +117,7 @@ impl Hour {
     }
 
     /// Where a change goes that has no row yet.
-    fn place(&self, change: &UsageChange) -> (Spender, EndpointName) {
+    pub(super) fn place(&self, change: &UsageChange) -> (Spender, EndpointName) {
         let has_place = self.endpoints.len() < ENDPOINTS_MAX || self.endpoints.contains(&change.endpoint);
         if has_place && self.rows < ROWS_MAX {
             return (change.spender, change.endpoint.clone());

@@ -24,6 +24,8 @@ const ROUNDS: u32 = 3;
 const CLIENTS: usize = 4;
 const ACCOUNTS: usize = 3;
 const KEYS_PER_ACCOUNT: usize = 2;
+/// Endpoints that each key is spent on: rows of usage enough for adding them to take long.
+const ENDPOINTS: usize = 150;
 /// Units by which a counter may be ahead after a crash: the rest of one block, of an account with a large limit.
 pub(crate) const BLOCK_REST_MAX: u64 = 63;
 /// By how much later than the server a client of a busy machine may note a grant.
@@ -153,8 +155,11 @@ fn load(process: &Process, setup: &Setup, with_admin: bool, stop: impl FnOnce())
 /// Sends requests on one connection until it breaks.
 fn ask_until_gone(mut stream: TcpStream, keys: &[(usize, String)], client: usize) -> Vec<Sent> {
     let mut sent = Vec::new();
-    for (account, key) in keys.iter().cycle().skip(client) {
-        let request = format!("GET /api/v1/public/links HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n");
+    for (number, (account, key)) in keys.iter().cycle().skip(client).enumerate() {
+        let request = format!(
+            "GET /check HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nX-Original-Method: GET\r\nX-Original-URI: /{}\r\n\r\n",
+            word(number % ENDPOINTS)
+        );
         if stream.write_all(request.as_bytes()).is_err() {
             break;
         }
@@ -169,6 +174,11 @@ fn ask_until_gone(mut stream: TcpStream, keys: &[(usize, String)], client: usize
         }
     }
     sent
+}
+
+/// A segment that is no id.
+fn word(number: usize) -> String {
+    format!("{number:b}").replace('0', "a").replace('1', "b")
 }
 
 /// Creates accounts and keys, one after the other, until the listener is gone.

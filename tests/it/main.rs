@@ -97,6 +97,7 @@ mod tidy;
 mod upstream;
 mod usage;
 mod usage_dumps;
+mod usage_journal;
 mod usage_names;
 mod usage_store;
 mod verify;

@@ -51,6 +51,7 @@ pub(crate) fn add(store: &Store, changes: impl IntoIterator<Item = UsageChange>)
     while !changes.is_empty() {
         store.add_usage(&mut changes).unwrap();
     }
+    store.fold_all_usage().unwrap();
 }
 
 fn rows(store: &Store, account: AccountId) -> BTreeMap<(KeyId, String), u64> {

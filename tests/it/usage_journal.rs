@@ -1,0 +1,148 @@
+//! Usage on its way to its rows: what a crash leaves of the journal ends in the right figures, wherever it comes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use klinky::domain::id::AccountId;
+use klinky::store::{Store, UsageChange};
+
+use crate::harness::{START, at};
+use crate::process::{klinky, run};
+use crate::store::{author, open};
+use crate::usage_store::{account, unit};
+
+const FLUSH: Duration = Duration::from_millis(100);
+/// Keys: more than are written to the journal at a time, or folded.
+const KEYS: u16 = 700;
+
+fn opened(dir: &Path) -> (Store, AccountId) {
+    let store = open(dir, FLUSH);
+    let account = account(&store);
+    (store, account)
+}
+
+/// A unit for each key; nothing is folded.
+fn add(store: &Store, account: AccountId) {
+    let mut changes: Vec<UsageChange> = (0..KEYS).map(|key| unit(account, at(START), key, "/a")).collect();
+    while !changes.is_empty() {
+        store.add_usage(&mut changes).unwrap();
+    }
+}
+
+/// How many rows have so many units.
+fn rows(store: &Store) -> BTreeMap<u64, usize> {
+    let mut found = BTreeMap::new();
+    store.usage().for_each(|row| *found.entry(row.unwrap().tally.used).or_default() += 1);
+    found
+}
+
+fn verify(dir: &Path) -> String {
+    run(&mut klinky(&["verify", "--data-dir", dir.to_str().unwrap()])).stdout
+}
+
+#[test]
+fn what_is_added_is_in_the_journal_until_it_is_folded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, account) = opened(dir.path());
+    add(&store, account);
+    assert_eq!(rows(&store), BTreeMap::new());
+    // A crash, as far as the store knows.
+    drop(store);
+    let left = verify(dir.path());
+    assert!(left.starts_with("0 faults in ") && left.contains(" 0 usage, 3 usage_journal, "), "{left}");
+
+    let store = open(dir.path(), FLUSH);
+    store.fold_all_usage().unwrap();
+
+    assert_eq!(rows(&store), [(1, 700)].into());
+    store.close().unwrap();
+    drop(store);
+    let left = verify(dir.path());
+    assert!(left.starts_with("0 faults in ") && left.contains(" 700 usage, 0 usage_journal, "), "{left}");
+}
+
+#[test]
+fn a_crash_at_any_step_of_folding_counts_each_unit_once() {
+    for steps in 0..=6 {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, account) = opened(dir.path());
+        add(&store, account);
+        for step in 0..steps {
+            store.fold_usage().unwrap();
+            if step == 1 {
+                // To rows that are folded and to rows that are not.
+                add(&store, account);
+            }
+        }
+        let wanted = if steps > 1 { 2 } else { 1 };
+        drop(store);
+
+        let store = open(dir.path(), FLUSH);
+        assert_eq!(store.usage().count(), [0, 300, 600, 700, 700, 700, 700][steps], "the steps are other ones");
+        add(&store, account);
+        store.fold_all_usage().unwrap();
+
+        assert_eq!(rows(&store), [(wanted + 1, 700)].into(), "after {steps} steps");
+    }
+}
+
+/// While it folds, the bounds of an hour hold for the rows that are ahead, too.
+#[test]
+fn rows_that_are_ahead_count_for_the_bounds_of_their_hour() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, account) = opened(dir.path());
+    let add = |paths: std::ops::Range<u32>| {
+        let mut changes: Vec<UsageChange> =
+            paths.map(|path| unit(account, at(START), 1, &format!("/{path:x}"))).collect();
+        while !changes.is_empty() {
+            store.add_usage(&mut changes).unwrap();
+        }
+    };
+    add(0..150);
+    store.fold_usage().unwrap();
+    add(150..190);
+    store.fold_usage().unwrap();
+    add(190..300);
+    store.fold_all_usage().unwrap();
+    add(300..400);
+    store.fold_all_usage().unwrap();
+
+    let by_name: BTreeMap<String, u64> =
+        store.usage().map(Result::unwrap).map(|row| (row.endpoint.to_string(), row.tally.used)).collect();
+    assert_eq!((by_name.len(), by_name["other"], by_name.values().sum::<u64>()), (201, 200, 400));
+}
+
+#[test]
+fn a_dump_of_a_crashed_server_has_what_was_not_folded_and_nothing_of_accounts_that_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, gone) = opened(dir.path());
+    let stays = account(&store);
+    add(&store, gone);
+    add(&store, stays);
+    store.remove_account(gone, &author()).unwrap();
+    drop(store);
+
+    let dir = dir.path().to_str().unwrap();
+    let dumped = run(&mut klinky(&["dump", "--data-dir", dir, "--format", "json", "--only", "usage"]));
+
+    let lines = dumped.stdout.lines().filter(|line| line.starts_with(r#"{"kind":"usage","#));
+    assert_eq!(lines.count(), 700, "{}", dumped.stderr);
+}
+
+#[test]
+fn a_damaged_record_of_the_journal_is_found_and_stops_nothing() {
+    let whole = crate::verify::Whole::new();
+    let damaged = whole.damaged(|db| drop(db.open_tree("usage_journal").unwrap().insert([0; 8], b"torn!").unwrap()));
+    let found = verify(damaged.path());
+    assert!(found.contains("usage_journal 0000000000000000: its checksum does not match"), "{found}");
+
+    let store = open(damaged.path(), FLUSH);
+    let before = rows(&store);
+    store.fold_all_usage().unwrap();
+
+    assert_eq!(rows(&store), before);
+    store.close().unwrap();
+    drop(store);
+    assert!(verify(damaged.path()).contains(" 0 usage_journal, "));
+}
