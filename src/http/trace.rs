@@ -7,7 +7,7 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, web};
+use actix_web::{Error, HttpMessage, HttpRequest, web};
 use tracing::Instrument;
 
 use super::check::Endpoint;
@@ -17,6 +17,7 @@ use super::metrics::Outcome;
 use super::notes::Notes;
 use super::{Listener, State, client, gateway, usage};
 use crate::clock::Stopwatch;
+use crate::domain::endpoint::EndpointName;
 
 /// Most bytes of path and query: what browsers and proxies pass on.
 const URI_BYTES_MAX: usize = 8 * 1024;
@@ -118,6 +119,15 @@ fn library_detail(status: actix_web::http::StatusCode) -> String {
     format!("{}.", status.canonical_reason().unwrap_or("Error"))
 }
 
+/// The pattern of the route, or what stands for it in usage if it leads to the upstream.
+fn route(request: &HttpRequest, notes: Option<&Notes>) -> Option<String> {
+    request.match_pattern().or_else(|| {
+        let is_upstreams = notes?.route? != gateway::Route::Nowhere;
+        let name = is_upstreams.then(|| EndpointName::of_path(request.method().as_str(), request.path()))?;
+        name.as_str().split_once(' ').map(|(_method, path)| path.to_owned())
+    })
+}
+
 /// The closing event of a request.
 fn log(response: &ServiceResponse<BoxBody>, state: &State, duration_us: u64) {
     let request = response.request();
@@ -126,7 +136,7 @@ fn log(response: &ServiceResponse<BoxBody>, state: &State, duration_us: u64) {
     let known = notes.and_then(|notes| notes.known.as_ref());
     tracing::info!(
         method = request.method().as_str(),
-        route = request.match_pattern().as_deref().unwrap_or("-"),
+        route = route(request, notes).as_deref().unwrap_or("-"),
         endpoint = notes.and_then(|notes| notes.endpoint.as_ref()).map(Endpoint::as_str),
         status = response.status().as_u16(),
         decision = notes.and_then(|notes| notes.outcome).map(Outcome::as_str),

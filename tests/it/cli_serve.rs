@@ -159,6 +159,24 @@ fn each_request_is_one_json_line_that_says_what_became_of_it() {
 }
 
 #[test]
+fn the_line_of_a_request_for_the_upstream_has_its_path_with_ids_folded() {
+    let temp = tempfile::tempdir().unwrap();
+    let upstream = format!("http://{}", crate::gateway_faults::nobody());
+    let flags =
+        ["--log-format", "json", "--upstream", &upstream, "--upstream-prefix", "/v1", "--public-path", "/v1/docs/**"];
+    let process = Process::serve(temp.path(), &flags);
+    for path in ["/v1/things/42?secret=1", "/v1/docs/018d0b3a-5c1e-7d2f-8a3b-1c2d3e4f5a6b", "/elsewhere", "/check"] {
+        process.public.exchange(&format!("GET {path}\n"));
+    }
+
+    let log = process.stop();
+
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let routes: Vec<_> = lines.filter_map(|line| Some(line["route"].as_str()?.to_owned())).collect();
+    assert_eq!(routes, ["/v1/things/{id}", "/v1/docs/{id}", "-", "/check"]);
+}
+
+#[test]
 fn no_key_token_or_secret_reaches_the_log() {
     let temp = tempfile::tempdir().unwrap();
     let process = Process::serve(temp.path(), &["--log", "trace"]);

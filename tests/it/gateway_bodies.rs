@@ -126,6 +126,27 @@ fn a_client_that_waits_for_100_is_told_to_go_on() {
 }
 
 #[test]
+fn a_client_that_waits_for_100_is_denied_before_it_sends_its_body() {
+    let upstream = Upstream::plain();
+    let (server, account) = in_front_of(&upstream);
+    server.admin_ok("PUT", &format!("/accounts/{}/rate-limit", account.id), &serde_json::json!({"used": 100}));
+
+    for (key, status) in [("", 401), (account.key.as_str(), 429)] {
+        let mut stream = server.public.connect();
+        let head = "POST /v1/x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 100000000\r\n";
+        let key = if key.is_empty() { String::new() } else { format!("X-API-Key: {key}\r\n") };
+        write!(stream, "{head}{key}\r\n").unwrap();
+
+        // actix-web says 100 to everybody; the answer comes right behind it, and waits for no body.
+        let mut go_on = [0; 25];
+        stream.read_exact(&mut go_on).unwrap();
+        assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+        assert_eq!(Exchange::read("POST", &mut stream).status, status);
+    }
+    upstream.assert_not_asked();
+}
+
+#[test]
 fn pieces_pass_in_both_directions_as_they_come() {
     let upstream = Upstream::start(|mut stream, _number, _asked| {
         let mut head = Vec::new();

@@ -1,7 +1,7 @@
 //! An upstream that fails, and connections to it that do not last.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -90,6 +90,34 @@ fn an_upstream_that_says_nothing_is_a_504_and_counted() {
     assert_eq!((answer.status, answer.remaining(), posted.status), (504, 99, 504), "{answer}");
     assert_eq!(answer.detail(), "The API behind this gateway did not answer within 150 milliseconds.");
     assert_eq!(server.used(&account.id), 2);
+}
+
+/// A listener that accepts no more connections: its queue is full, and the system ignores who comes now.
+fn full() -> (TcpListener, Vec<TcpStream>) {
+    let listener = actix_web::rt::System::new().block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        socket.listen(0).unwrap().into_std().unwrap()
+    });
+    let address = listener.local_addr().unwrap();
+    let waiting = std::iter::from_fn(|| TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok());
+    let waiting: Vec<_> = waiting.take(64).collect();
+    assert!(waiting.len() < 64, "the queue has no end");
+    (listener, waiting)
+}
+
+#[test]
+fn an_upstream_that_accepts_no_connection_is_a_504_and_counted() {
+    let (listener, _waiting) = full();
+    let gateway = settings(listener.local_addr().unwrap(), &["--upstream-connect-timeout-ms", "150"]);
+    let server = Server::start_with(move |settings| settings.gateway = Some(gateway.clone()));
+    let account = server.account("growth");
+
+    let answer = ask(&server, &account, "GET /v1/x\n");
+
+    assert_eq!((answer.status, answer.remaining()), (504, 99), "{answer}");
+    assert_eq!(answer.detail(), "The API behind this gateway did not answer within 150 milliseconds.");
+    assert_eq!(server.used(&account.id), 1);
 }
 
 #[test]
@@ -241,6 +269,46 @@ fn a_client_that_goes_away_cancels_its_request() {
         closed.recv_timeout(Duration::from_secs(20)).expect("the upstream still works for nobody");
         assert_eq!(server.used(&account.id), 1);
     }
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_its_answer_does_not_hold_the_upstream() {
+    let (closed, when_closed) = mpsc::channel();
+    let upstream = Upstream::start(move |mut stream, _number, _asked| {
+        read(&mut stream).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n").unwrap();
+        while stream.write_all(&[b'x'; 65536]).is_ok() {}
+        closed.send(()).unwrap_or_default();
+    });
+    let (server, account) = in_front_of(&upstream, &["--upstream-timeout-ms", "500"]);
+    let mut stream = server.public.connect();
+
+    write!(stream, "GET /v1/x HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\n\r\n", account.key).unwrap();
+
+    when_closed.recv_timeout(Duration::from_secs(20)).expect("the upstream still waits for the client");
+    let taken = std::io::copy(&mut stream, &mut std::io::sink());
+    assert!(taken.is_err() || taken.is_ok_and(|bytes| bytes < 1_000_000_000), "the answer looks whole");
+}
+
+#[test]
+fn a_client_that_takes_its_answer_slowly_but_steadily_gets_all_of_it() {
+    let upstream = Upstream::start(|mut stream, _number, _asked| {
+        read(&mut stream).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 40000000\r\n\r\n").unwrap();
+        stream.write_all(&vec![b'x'; 40_000_000]).unwrap_or_default();
+        end(&stream);
+    });
+    let (server, account) = in_front_of(&upstream, &["--upstream-timeout-ms", "500"]);
+    let mut stream = server.public.connect();
+
+    write!(stream, "GET /v1/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-API-Key: {}\r\n\r\n", account.key).unwrap();
+    let mut bytes = 0;
+    while let Ok(taken @ 1..) = std::io::copy(&mut (&mut stream).take(4_000_000), &mut std::io::sink()) {
+        bytes += taken;
+        crate::process::pass(Duration::from_millis(150));
+    }
+
+    assert!(bytes > 40_000_000, "{bytes}");
 }
 
 #[test]

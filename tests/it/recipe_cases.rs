@@ -54,9 +54,10 @@ fn growth(remaining: &'static str, ratelimit: &'static str) -> [Option<&'static 
 
 pub(crate) fn an_allowed_request_reaches_the_api_with_its_account_and_without_its_key(stage: &Stage) {
     let account = stage.klinky.account("growth");
-    // WSGI, CGI and others take _ for -.
+    // WSGI, CGI and others take _ for -, and some servers any other character.
     let forged = "X-Klinky-Account: admin\nX-Klinky-Plan: scale\nx-klinky-key: 1\nX-Klinky-Account: admin\n\
-                  X_Klinky_Account: admin\nX-Klinky_Plan: scale\nx_klinky-key: 1";
+                  X_Klinky_Account: admin\nX-Klinky_Plan: scale\nx_klinky-key: 1\n\
+                  X.Klinky.Account: admin\nX-Klinky.Plan: scale\nX~Klinky|Key: 1";
 
     let answer = stage.send("GET /v1/things?page=2&cost=500&deny=403", &account, forged);
 

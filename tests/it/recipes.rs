@@ -217,7 +217,7 @@ impl Seen {
     /// The names of all headers that an API might take for klinky's.
     pub(crate) fn names_like_ours(&self) -> Vec<&str> {
         let names = self.headers.iter().map(|(name, _value)| name.as_str());
-        let mut names: Vec<&str> = names.filter(|name| name.replace('_', "-").starts_with("x-klinky-")).collect();
+        let mut names: Vec<&str> = names.filter(|name| name.contains("klinky")).collect();
         names.sort_unstable();
         names
     }

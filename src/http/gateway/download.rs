@@ -16,6 +16,7 @@ use super::fault::{Cause, Fault};
 use super::pool::{Connection, Pool};
 use super::turn::once_more;
 use super::upload::{Progress, UploadState};
+use super::watch::Watch;
 
 /// Bytes from which on an answer is sent in pieces: its own system calls are little beside them.
 const AT_HAND_BYTES_MAX: usize = 16 * 1024;
@@ -33,6 +34,8 @@ pub(crate) struct Download {
     timeout: Duration,
     /// Runs while the upstream is waited for.
     patience: Option<Pin<Box<Sleep>>>,
+    /// Runs while the body is sent in pieces.
+    watch: Option<Watch>,
 }
 
 impl Download {
@@ -45,7 +48,8 @@ impl Download {
     ) -> Self {
         let size = body.size_hint().exact().map_or(BodySize::Stream, BodySize::Sized);
         let connection = Some(connection);
-        let mut download = Self { read: None, body, size, connection, pool, upload, timeout, patience: None };
+        let mut download =
+            Self { read: None, body, size, connection, pool, upload, timeout, patience: None, watch: None };
         if download.body.is_end_stream() {
             download.finish();
         }
@@ -114,9 +118,10 @@ impl Download {
         loop {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
-                    // What is no data are trailers, which actix has no way to send on.
-                    if let Ok(piece) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(piece)));
+                    // What is no data are trailers, which actix has no way to send on (RFC 9110 §6.5.1 allows for that).
+                    match frame.into_data() {
+                        Ok(piece) => return Poll::Ready(Some(Ok(piece))),
+                        Err(_trailers) => tracing::debug!("the trailers of an answer are not passed on"),
                     }
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(self.cut(error.into())))),
@@ -144,6 +149,7 @@ impl Download {
 
     /// A connection on which the request is not through yet cannot take another one.
     fn finish(&mut self) {
+        self.watch = None;
         let through = self.upload.state() == UploadState::Done;
         if let Some(connection) = self.connection.take().filter(|_connection| through) {
             self.pool.give_back(connection);
@@ -159,9 +165,15 @@ impl MessageBody for Download {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        match self.read.take() {
+        let polled = match self.read.take() {
             Some(read) => Poll::Ready(Some(Ok(read))),
             None => self.poll_piece(cx).map_err(|cause| -> Self::Error { cause }),
+        };
+        let Self { connection, watch, timeout, .. } = &mut *self;
+        *watch = watch.take().or_else(|| Some(Watch::start(connection.as_ref()?.abort_handle(), *timeout)));
+        if let Some(watch) = watch {
+            watch.note(polled.is_ready());
         }
+        polled
     }
 }

@@ -7,7 +7,7 @@
 //! | what cannot be passed on | `request_head.rs` |
 //! | the guard, and replays | `../guard.rs`, `../idempotency.rs` |
 //! | to the upstream | `request_head.rs`, `upload.rs`, `pool.rs` |
-//! | and back | `response_head.rs`, `download.rs` |
+//! | and back | `response_head.rs`, `download.rs`, `watch.rs` |
 
 mod download;
 mod exchange;
@@ -19,6 +19,7 @@ mod response_head;
 mod turn;
 mod upload;
 mod verdict;
+mod watch;
 
 use std::rc::Rc;
 

@@ -13,6 +13,7 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 
 use super::fault::Fault;
 use super::turn::once_more;
@@ -90,6 +91,11 @@ impl Connection {
             }
         });
         Ok(Self { sender, task })
+    }
+
+    /// Closes the connection from elsewhere.
+    pub(crate) fn abort_handle(&self) -> AbortHandle {
+        self.task.abort_handle()
     }
 
     /// Sends a request and waits for the head of its answer.

@@ -17,6 +17,9 @@ use crate::gate::Known;
 use crate::http::notes::Notes;
 use crate::http::{State, client};
 
+/// The longest address as text: that of IPv6.
+const ADDRESS_BYTES_MAX: usize = 45;
+
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -120,10 +123,12 @@ fn copy(request: &HttpRequest, map: &mut HeaderMap, is_trusted: bool) -> Result<
     Ok(())
 }
 
-/// A name as upstreams see it that know headers as variables (CGI, WSGI, Rack): `X_Klinky_Account` is the same as
-/// `X-Klinky-Account` to them.
+/// A name as upstreams see it that know headers as variables (CGI, WSGI, Rack, PHP): `X_Klinky_Account` is the same as
+/// `X-Klinky-Account` to all of them, and `X.Klinky.Account`, or any other character that a name may have, to some
+/// (CVE-2026-88011 is that in Traefik).
 fn hyphened(name: &str) -> Cow<'_, str> {
-    if name.contains('_') { name.replace('_', "-").into() } else { name.into() }
+    let is_odd = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+    if name.contains(is_odd) { name.replace(is_odd, "-").into() } else { name.into() }
 }
 
 /// What we say ourselves, and the path in other words, which the upstream must not take for the one that was judged.
@@ -141,7 +146,7 @@ fn is_of_proxies(name: &str) -> bool {
 
 /// Adds what we know of the client to what trusted proxies said; what others said is gone by now.
 fn set_forwarded(request: &HttpRequest, map: &mut HeaderMap) -> Result<(), Cause> {
-    let mut addresses = Vec::new();
+    let mut addresses = Vec::with_capacity(ADDRESS_BYTES_MAX);
     for line in map.get_all(FORWARDED_FOR) {
         addresses.extend_from_slice(line.as_bytes());
         addresses.extend_from_slice(b", ");
