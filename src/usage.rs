@@ -23,9 +23,9 @@ use crate::store::{Store, StoreError, UsageChange};
 
 /// Parts of the memory: at least as many as there are workers on machines that we know.
 const PARTS: usize = 16;
-/// Rows in a part: some seconds of the fastest worker. A row takes about 250 bytes, so all together take at most 80 MB,
-/// and that only while the store refuses to take them.
-const PART_ROWS_MAX: usize = 20_000;
+/// Events in a part: more than a second of the fastest worker. One takes 72 bytes; there are so many only while the store
+/// takes none.
+const EVENTS_MAX: usize = 200_000;
 /// Between two rounds, at least and at most. In between it is a quarter of the flush interval: what waits in memory for
 /// the round and then for the commit is on disk within the interval.
 const ROUND_MIN: Duration = Duration::from_millis(10);
@@ -40,16 +40,36 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Usage {
     store: Arc<Store>,
     parts: [Mutex<Part>; PARTS],
-    /// What was taken from the parts and is not written yet. Held while it is: one thread writes at a time.
-    waiting: Mutex<Vec<UsageChange>>,
+    /// Held while usage is added: one thread does so at a time.
+    adding: Mutex<Adding>,
 }
 
 /// What came since the last round.
 #[derive(Default)]
 struct Part {
-    spenders: HashMap<Spender, HashMap<EndpointName, Change, RandomState>, RandomState>,
-    rows: usize,
+    events: Vec<Event>,
     dropped: u64,
+}
+
+struct Event {
+    spender: Spender,
+    endpoint: EndpointName,
+    what: What,
+}
+
+enum What {
+    Counted(Cost),
+    GivenBack(Cost),
+    Denied,
+    Answered { is_error: bool, took: Duration },
+}
+
+#[derive(Default)]
+struct Adding {
+    /// What was taken from the parts and is not written yet.
+    changes: Vec<UsageChange>,
+    /// What the next part that is emptied gets for its events.
+    spare: Vec<Event>,
 }
 
 impl Usage {
@@ -57,27 +77,27 @@ impl Usage {
     /// [`UsageWriter`].
     #[must_use]
     pub fn new(store: Arc<Store>) -> Self {
-        Self { store, parts: Default::default(), waiting: Mutex::default() }
+        Self { store, parts: Default::default(), adding: Mutex::default() }
     }
 
     /// A request was counted.
     pub fn count(&self, spender: Spender, endpoint: &EndpointName, cost: Cost) {
-        self.note(spender, endpoint, |change| change.count(cost));
+        self.note(spender, endpoint, What::Counted(cost));
     }
 
     /// The units of a request that was counted are given back.
     pub fn give_back(&self, spender: Spender, endpoint: &EndpointName, cost: Cost) {
-        self.note(spender, endpoint, |change| change.give_back(cost));
+        self.note(spender, endpoint, What::GivenBack(cost));
     }
 
     /// The limit denied a request.
     pub fn deny(&self, spender: Spender, endpoint: &EndpointName) {
-        self.note(spender, endpoint, Change::deny);
+        self.note(spender, endpoint, What::Denied);
     }
 
     /// A request that was counted was answered after `took`.
     pub fn answer(&self, spender: Spender, endpoint: &EndpointName, is_error: bool, took: Duration) {
-        self.note(spender, endpoint, |change| change.answer(is_error, took));
+        self.note(spender, endpoint, What::Answered { is_error, took });
     }
 
     /// Adds all that was left so far to the store, so that whoever reads it next sees it. Blocks.
@@ -85,72 +105,76 @@ impl Usage {
     /// # Errors
     /// When the store fails; what was not written is tried again the next time.
     pub fn catch_up(&self) -> Result<(), StoreError> {
-        let mut waiting = self.waiting.lock();
-        self.add(&mut waiting)?;
+        let mut adding = self.adding.lock();
+        self.add(&mut adding)?;
         self.store.fold_all_usage()
     }
 
     /// Adds all that was left so far, and a part of what is to be done with it later.
     fn round(&self) -> Result<(), StoreError> {
-        let mut waiting = self.waiting.lock();
-        self.add(&mut waiting)?;
+        let mut adding = self.adding.lock();
+        self.add(&mut adding)?;
         self.store.fold_usage()
     }
 
-    fn add(&self, waiting: &mut Vec<UsageChange>) -> Result<(), StoreError> {
+    fn add(&self, adding: &mut Adding) -> Result<(), StoreError> {
         // What an earlier call could not write comes first: until it is written, the rest stays where it is bounded.
-        self.write(waiting)?;
-        *waiting = self.take();
-        self.write(waiting)
+        self.write(&mut adding.changes)?;
+        self.take(adding);
+        self.write(&mut adding.changes)
     }
 
-    fn note(&self, spender: Spender, endpoint: &EndpointName, what: impl FnOnce(&mut Change)) {
-        if let Some(part) = self.parts.get(own_part()) {
-            part.lock().note(spender, endpoint, what);
-        }
-    }
-
-    fn write(&self, waiting: &mut Vec<UsageChange>) -> Result<(), StoreError> {
-        while !waiting.is_empty() {
-            self.store.add_usage(waiting)?;
+    fn write(&self, changes: &mut Vec<UsageChange>) -> Result<(), StoreError> {
+        while !changes.is_empty() {
+            self.store.add_usage(changes)?;
         }
         Ok(())
     }
 
-    /// Takes what is in the parts: each row once, sorted.
-    fn take(&self) -> Vec<UsageChange> {
-        let mut changes = Vec::new();
+    /// Takes what is in the parts, each row once.
+    fn take(&self, adding: &mut Adding) {
+        let mut changes: HashMap<(Spender, EndpointName), Change, RandomState> = HashMap::default();
         for part in &self.parts {
-            let Part { spenders, rows: _, dropped } = std::mem::take(&mut *part.lock());
+            let dropped = {
+                let mut part = part.lock();
+                std::mem::swap(&mut part.events, &mut adding.spare);
+                std::mem::take(&mut part.dropped)
+            };
             if dropped > 0 {
                 tracing::error!(dropped, "usage came faster than it could be added to the store");
             }
-            for (spender, endpoints) in spenders {
-                let change = |(endpoint, change)| UsageChange { spender, endpoint, change };
-                changes.extend(endpoints.into_iter().map(change));
+            for Event { spender, endpoint, what } in adding.spare.drain(..) {
+                what.apply(changes.entry((spender, endpoint)).or_default());
             }
         }
-        changes.sort_unstable_by(|a, b| (&a.spender, &a.endpoint).cmp(&(&b.spender, &b.endpoint)));
-        changes.dedup_by(|later, first| {
-            let is_same = later.spender == first.spender && later.endpoint == first.endpoint;
-            if is_same {
-                first.change.add(&later.change);
-            }
-            is_same
-        });
-        changes
+        let change = |((spender, endpoint), change)| UsageChange { spender, endpoint, change };
+        adding.changes.extend(changes.into_iter().map(change));
+    }
+
+    fn note(&self, spender: Spender, endpoint: &EndpointName, what: What) {
+        if let Some(part) = self.parts.get(own_part()) {
+            part.lock().note(Event { spender, endpoint: endpoint.clone(), what });
+        }
     }
 }
 
 impl Part {
-    fn note(&mut self, spender: Spender, endpoint: &EndpointName, what: impl FnOnce(&mut Change)) {
-        if let Some(change) = self.spenders.get_mut(&spender).and_then(|endpoints| endpoints.get_mut(endpoint)) {
-            what(change);
-        } else if self.rows < PART_ROWS_MAX {
-            self.rows = self.rows.saturating_add(1);
-            what(self.spenders.entry(spender).or_default().entry(endpoint.clone()).or_default());
+    fn note(&mut self, event: Event) {
+        if self.events.len() < EVENTS_MAX {
+            self.events.push(event);
         } else {
             self.dropped = self.dropped.saturating_add(1);
+        }
+    }
+}
+
+impl What {
+    fn apply(self, change: &mut Change) {
+        match self {
+            Self::Counted(cost) => change.count(cost),
+            Self::GivenBack(cost) => change.give_back(cost),
+            Self::Denied => change.deny(),
+            Self::Answered { is_error, took } => change.answer(is_error, took),
         }
     }
 }
@@ -220,16 +244,13 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_bounded_and_says_what_it_dropped() {
+    fn a_part_is_bounded_and_counts_what_it_dropped() {
         let mut part = Part::default();
-        for at in 0..PART_ROWS_MAX + 5 {
-            part.note(spender(1), &EndpointName::of_route("GET", &format!("/{at}")), Change::deny);
+        for _event in 0..EVENTS_MAX + 5 {
+            part.note(Event { spender: spender(1), endpoint: EndpointName::OTHER, what: What::Denied });
         }
-        part.note(spender(2), &EndpointName::OTHER, Change::deny);
-        part.note(spender(1), &EndpointName::of_route("GET", "/7"), Change::deny);
 
-        assert_eq!((part.rows, part.dropped), (PART_ROWS_MAX, 6));
-        assert_eq!(part.spenders.len(), 1);
-        assert_eq!(part.spenders[&spender(1)][&EndpointName::of_route("GET", "/7")].added.denied, 2);
+        assert_eq!((part.events.len(), part.dropped), (EVENTS_MAX, 5));
+        assert_eq!(size_of::<Event>(), 72);
     }
 }

@@ -1,7 +1,8 @@
 //! The names of endpoints, as usage tells them apart: a method and a path in which ids are folded, `GET /users/{id}`.
 
-use std::borrow::Cow;
 use std::fmt;
+
+use arcstr::{ArcStr, literal};
 
 use super::Invalid;
 
@@ -22,15 +23,15 @@ const ID: &str = "{id}";
 /// What stands for the end of a path that is too long.
 const REST: &str = "/{rest}";
 
-/// The name of an endpoint: 1 to 128 visible ASCII characters, and spaces between.
+/// The name of an endpoint: 1 to 128 visible ASCII characters, and spaces between. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EndpointName(Cow<'static, str>);
+pub struct EndpointName(ArcStr);
 
 impl EndpointName {
     /// What requests are counted under whose endpoint has no place of its own any more.
-    pub const OTHER: Self = Self(Cow::Borrowed("other"));
+    pub const OTHER: Self = Self(literal!("other"));
     /// What requests are counted under that lead nowhere, or of which nothing says where they lead.
-    pub const UNKNOWN: Self = Self(Cow::Borrowed("unknown"));
+    pub const UNKNOWN: Self = Self(literal!("unknown"));
 
     /// The name of a route: its pattern is taken as it is.
     #[must_use]
@@ -53,7 +54,7 @@ impl EndpointName {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let is_shown = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
         if (1..=ENDPOINT_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_shown) {
-            Ok(Self(text.to_owned().into()))
+            Ok(Self(text.into()))
         } else {
             Err(Invalid::new(format!("must be 1 to {ENDPOINT_BYTES_MAX} visible ASCII characters and spaces")))
         }
