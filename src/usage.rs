@@ -70,6 +70,8 @@ struct Adding {
     changes: Vec<UsageChange>,
     /// What the next part that is emptied gets for its events.
     spare: Vec<Event>,
+    /// Empty between two calls; it keeps its memory.
+    rows: HashMap<(Spender, EndpointName), Change, RandomState>,
 }
 
 impl Usage {
@@ -133,22 +135,22 @@ impl Usage {
 
     /// Takes what is in the parts, each row once.
     fn take(&self, adding: &mut Adding) {
-        let mut changes: HashMap<(Spender, EndpointName), Change, RandomState> = HashMap::default();
+        let Adding { changes, spare, rows } = adding;
         for part in &self.parts {
             let dropped = {
                 let mut part = part.lock();
-                std::mem::swap(&mut part.events, &mut adding.spare);
+                std::mem::swap(&mut part.events, spare);
                 std::mem::take(&mut part.dropped)
             };
             if dropped > 0 {
                 tracing::error!(dropped, "usage came faster than it could be added to the store");
             }
-            for Event { spender, endpoint, what } in adding.spare.drain(..) {
-                what.apply(changes.entry((spender, endpoint)).or_default());
+            for Event { spender, endpoint, what } in spare.drain(..) {
+                what.apply(rows.entry((spender, endpoint)).or_default());
             }
         }
         let change = |((spender, endpoint), change)| UsageChange { spender, endpoint, change };
-        adding.changes.extend(changes.into_iter().map(change));
+        changes.extend(rows.drain().map(change));
     }
 
     fn note(&self, spender: Spender, endpoint: &EndpointName, what: What) {

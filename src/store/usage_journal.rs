@@ -48,6 +48,14 @@ pub(super) struct Journal {
     since_folding: Option<Stopwatch>,
 }
 
+/// A row that a change was made to.
+struct Changed {
+    key: Vec<u8>,
+    /// What was ahead before; `None`: nothing.
+    before: Option<Tally>,
+    after: Tally,
+}
+
 impl Journal {
     /// Reads what an earlier process has left: it is folded first.
     pub(super) fn load(trees: &Trees) -> Result<Self, StoreError> {
@@ -68,8 +76,14 @@ impl Journal {
         Ok(journal)
     }
 
-    fn find(&self, key: &[u8]) -> Option<Tally> {
-        self.ahead.get(key).or_else(|| self.folding.get(key)).copied()
+    /// Takes changes back whose record was not written.
+    fn undo(&mut self, changed: Vec<Changed>) {
+        for Changed { key, before, after: _ } in changed.into_iter().rev() {
+            match before {
+                Some(before) => drop(self.ahead.insert(key, before)),
+                None => drop(self.ahead.remove(&key)),
+            }
+        }
     }
 
     fn is_folding(&self) -> bool {
@@ -107,28 +121,40 @@ impl Store {
         let lock = self.lock_rows()?;
         let mut journal = self.usage_journal.lock();
         let left = changes.len().saturating_sub(RECORD_ROWS);
-        let mut rows: HashMap<Vec<u8>, Tally, RandomState> = HashMap::default();
+        let mut changed = Vec::with_capacity(RECORD_ROWS);
         for change in changes.iter().skip(left).filter(|change| self.memory.has_account(change.spender.account_id)) {
-            match self.changed_row(&mut journal, &rows, change) {
-                Ok((key, tally)) => drop(rows.insert(key, tally)),
+            match self.change_row(&mut journal, change) {
+                Ok(row) => changed.push(row),
                 Err(error @ StoreError::Damaged { .. }) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(error, "usage of a damaged row is lost");
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    journal.undo(changed);
+                    return Err(error);
+                }
             }
         }
-        if !rows.is_empty() {
-            let bytes = records::journal_to_bytes(rows.iter()).map_err(encode("usage_journal"))?;
-            let tree = &self.trees.usage_journal;
-            tree.insert(codec::number_key(journal.next_number), bytes).map_err(engine("write usage"))?;
-            journal.next_number = journal.next_number.saturating_add(1);
-            journal.written = journal.written.saturating_add(rows.len());
-            journal.ahead.extend(rows);
+        if let Err(error) = self.write_record(&mut journal, &changed) {
+            journal.undo(changed);
+            return Err(error);
         }
         changes.truncate(left);
         drop((journal, lock));
         self.note_usage_written();
+        Ok(())
+    }
+
+    fn write_record(&self, journal: &mut Journal, changed: &[Changed]) -> Result<(), StoreError> {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let bytes = records::journal_to_bytes(changed.iter().map(|row| (&row.key, &row.after)));
+        let bytes = bytes.map_err(encode("usage_journal"))?;
+        let number = codec::number_key(journal.next_number);
+        self.trees.usage_journal.insert(number, bytes).map_err(engine("write usage"))?;
+        journal.next_number = journal.next_number.saturating_add(1);
+        journal.written = journal.written.saturating_add(changed.len());
         Ok(())
     }
 
@@ -210,19 +236,15 @@ impl Store {
         let _on_its_way = self.committer.commit_if_due();
     }
 
-    /// The row that a change goes to, as it is after it. `rows`: those that changed just before.
-    fn changed_row(
-        &self,
-        journal: &mut Journal,
-        rows: &HashMap<Vec<u8>, Tally, RandomState>,
-        change: &UsageChange,
-    ) -> Result<(Vec<u8>, Tally), StoreError> {
-        let find = |journal: &Journal, key: &[u8]| match rows.get(key).copied().or_else(|| journal.find(key)) {
-            Some(tally) => Ok(Some(tally)),
-            None => self.find_tally(key),
-        };
+    /// Makes a change to the row that it goes to.
+    fn change_row(&self, journal: &mut Journal, change: &UsageChange) -> Result<Changed, StoreError> {
         let mut key = codec::usage_key(&change.spender, &change.endpoint);
-        let mut found = find(journal, &key)?;
+        if let Some(tally) = journal.ahead.get_mut(&key) {
+            let before = *tally;
+            tally.apply(&change.change);
+            return Ok(Changed { after: *tally, before: Some(before), key });
+        }
+        let mut found = self.find_tally(journal, &key)?;
         if found.is_none() {
             let place = (change.spender.account_id, change.spender.window);
             let hour = match journal.hours.get(&place) {
@@ -234,19 +256,24 @@ impl Store {
             };
             let (spender, endpoint) = hour.place(change);
             key = codec::usage_key(&spender, &endpoint);
-            found = find(journal, &key)?;
+            found = self.find_tally(journal, &key)?;
             if found.is_none()
                 && let Some(hour) = journal.hours.get_mut(&place)
             {
                 hour.note(endpoint);
             }
         }
-        let mut tally = found.unwrap_or_default();
-        tally.apply(&change.change);
-        Ok((key, tally))
+        let mut after = found.unwrap_or_default();
+        after.apply(&change.change);
+        let before = journal.ahead.insert(key.clone(), after);
+        Ok(Changed { key, before, after })
     }
 
-    fn find_tally(&self, key: &[u8]) -> Result<Option<Tally>, StoreError> {
+    /// A row as it is by now.
+    fn find_tally(&self, journal: &Journal, key: &[u8]) -> Result<Option<Tally>, StoreError> {
+        if let Some(tally) = journal.ahead.get(key).or_else(|| journal.folding.get(key)) {
+            return Ok(Some(*tally));
+        }
         let bytes = self.trees.usage.get(key).map_err(engine("read usage"))?;
         bytes.map(|bytes| records::tally_from_bytes(&bytes)).transpose().map_err(damaged("usage", key))
     }
