@@ -268,6 +268,8 @@ fn a_client_that_goes_away_cancels_its_request() {
 
         closed.recv_timeout(Duration::from_secs(20)).expect("the upstream still works for nobody");
         assert_eq!(server.used(&account.id), 1);
+        let used: u64 = crate::usage::endpoints(&server, &account.id).iter().map(|(_name, used, ..)| used).sum();
+        assert_eq!(used, 1, "its usage is not its counter");
     }
 }
 

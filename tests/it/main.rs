@@ -18,6 +18,7 @@ mod backups;
 mod bodies;
 mod browser;
 mod browser_account;
+mod browser_docs;
 mod browser_operator;
 mod browser_usage;
 mod check;
