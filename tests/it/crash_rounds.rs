@@ -80,6 +80,7 @@ pub(crate) struct Load {
     clicks: Answered,
     written: Vec<Written>,
     units_before: u64,
+    usage_before: u64,
     clicks_before: u64,
     /// Clicks that were shown before a write was sent that was then answered: what it waited for has them, too.
     /// No time bounds them here, since redirects do not wait for a slow disk, as counted requests do: see `deferred.rs`.
@@ -107,8 +108,16 @@ impl Setup {
     }
 
     fn units(&self, process: &Process) -> u64 {
+        self.sum(process, "counters")
+    }
+
+    fn usage(&self, process: &Process) -> u64 {
+        self.sum(process, "usage")
+    }
+
+    fn sum(&self, process: &Process, kind: &str) -> u64 {
         // In all hours together: a test may run across the top of one.
-        let path = format!("/dump?only=counters&account={}", self.counted_id);
+        let path = format!("/dump?only={kind}&account={}", self.counted_id);
         let dump = process.admin.exchange(&crate::harness::admin_request("GET", &path, ""));
         let used = crate::process::rows(&dump.body)
             .into_iter()
@@ -124,6 +133,7 @@ impl Setup {
     /// Puts a process under load until `stop` returns, and for as long as it answers.
     pub(crate) fn load(&self, process: &Process, stop: impl FnOnce()) -> Load {
         let (units_before, clicks_before) = (self.units(process), self.clicks(process));
+        let usage_before = self.usage(process);
         let (units, clicks) = (Mutex::new(Answered::default()), Mutex::new(Answered::default()));
         let (written, clicks_on_disk) = (Mutex::new(Vec::new()), AtomicU64::new(clicks_before));
         let (public, admin) = (process.public, process.admin);
@@ -144,7 +154,7 @@ impl Setup {
         });
         let (units, clicks) = (units.into_inner().unwrap(), clicks.into_inner().unwrap());
         let (written, clicks_on_disk) = (written.into_inner().unwrap(), clicks_on_disk.into_inner());
-        Load { units, clicks, written, units_before, clicks_before, clicks_on_disk }
+        Load { units, clicks, written, units_before, usage_before, clicks_before, clicks_on_disk }
     }
 
     fn write_links_until_gone(&self, public: Listener, written: &Mutex<Vec<Written>>, clicks_on_disk: &AtomicU64) {
@@ -233,6 +243,8 @@ impl Setup {
             load.units.granted() - load.units.most_within(may_forget),
             BLOCK_REST_MAX,
         );
+        // What it may lack is held in `crash.rs`; here, with starts that are killed too, that none is counted twice.
+        load.units.assert_bounds("usage", self.usage(process) - load.usage_before, 0, 0);
         let on_disk = load.clicks_on_disk - load.clicks_before;
         load.clicks.assert_bounds("clicks", clicks, on_disk, 0);
         for Written { request, view } in &load.written {
