@@ -46,7 +46,8 @@ where
     if !is_asked(request.request()) {
         return run(request).await;
     }
-    let running = match claim(state, &mut request).await {
+    // Boxed, as it is rare: every request would carry its size.
+    let running = match Box::pin(claim(state, &mut request)).await {
         Ok(Claim::Run(running)) => running,
         Ok(Claim::Replay(answer)) => {
             let again = replay(answer);

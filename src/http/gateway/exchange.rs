@@ -1,5 +1,6 @@
 //! One request to the upstream and the head of its answer: on which connection, how often, how long.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +16,6 @@ use super::pool::{Connection, Pool};
 use super::request_head;
 use super::upload::{Progress, Upload, UploadState};
 use crate::config::GatewaySettings;
-use crate::gate::Known;
 use crate::http::State;
 use crate::http::error::ApiError;
 
@@ -25,7 +25,6 @@ pub(crate) struct Exchange<'a> {
     pub(crate) settings: &'a GatewaySettings,
     pub(crate) pool: &'a Pool,
     pub(crate) request: &'a HttpRequest,
-    pub(crate) known: Option<&'a Known>,
 }
 
 /// The head of an answer, the connection that its body comes on, and how far the request's own body is.
@@ -53,30 +52,36 @@ impl Exchange<'_> {
     pub(crate) async fn run(&self, payload: Payload) -> Result<Answered, ApiError> {
         let upload = Upload::new(payload, self.announced_bytes());
         let may_repeat = upload.progress().state() == UploadState::Done && self.request.method().is_idempotent();
-        let mut request = self.build(upload)?;
-        while let Some(connection) = self.pool.take().await {
+        let (mut upload, mut unsent) = (Some(upload), None::<Box<Request<Upload>>>);
+        let mut is_repeated = false;
+        loop {
+            let kept = if is_repeated { None } else { self.pool.take().await };
+            let is_kept = kept.is_some();
+            let connection = match kept {
+                Some(connection) => connection,
+                // Boxed, as it is rare: every request would carry its size.
+                None => Box::pin(Connection::open(self.settings)).await?,
+            };
+            let request = match unsent.take() {
+                Some(unsent) => *unsent,
+                None => self.build(upload.take().unwrap_or_else(Upload::empty))?,
+            };
             match self.attempt(connection, request).await {
                 Ok(answered) => return Ok(answered),
-                Err(Failed::Unsent(unsent)) => request = *unsent,
-                Err(Failed::Closed(_cause)) if may_repeat => {
-                    request = self.build(Upload::empty())?;
-                    break;
+                Err(Failed::Unsent(request)) if is_kept => unsent = Some(request),
+                Err(Failed::Unsent(_request)) => {
+                    return Err(Fault::Unreachable("the connection closed at once".into()).into());
                 }
+                Err(Failed::Closed(_cause)) if is_kept && may_repeat => is_repeated = true,
                 Err(Failed::Closed(cause)) => return Err(Fault::Malformed(cause.into()).into()),
                 Err(Failed::Final(error)) => return Err(error),
             }
         }
-        let connection = Connection::open(self.settings).await?;
-        self.attempt(connection, request).await.map_err(|failed| match failed {
-            Failed::Unsent(_request) => Fault::Unreachable("the connection closed at once".into()).into(),
-            Failed::Closed(cause) => Fault::Malformed(cause.into()).into(),
-            Failed::Final(error) => error,
-        })
     }
 
     fn build(&self, upload: Upload) -> Result<Request<Upload>, ApiError> {
         let host = &self.settings.upstream.authority;
-        request_head::build(self.request, self.state, host, self.known, upload)
+        request_head::build(self.request, self.state, host, upload)
             .map_err(|cause| ApiError::Internal("a request cannot be passed on", Some(cause)))
     }
 
@@ -84,12 +89,22 @@ impl Exchange<'_> {
         self.request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
-    async fn attempt(&self, mut connection: Connection, request: Request<Upload>) -> Result<Answered, Failed> {
+    /// The request is sent before the future that waits is made, which so need not hold it: all that is awaited is
+    /// part of a request's state, and moved and allocated with it.
+    fn attempt(
+        &self,
+        mut connection: Connection,
+        request: Request<Upload>,
+    ) -> impl Future<Output = Result<Answered, Failed>> + use<> {
         let upload = request.body().progress();
-        match patiently(connection.send(request), &upload, self.settings.timeout).await {
-            Ok(Ok(response)) => Ok((response, connection, upload)),
-            Ok(Err(error)) => Err(failed(error, upload.state())),
-            Err(error) => Err(Failed::Final(error)),
+        let mut head = Box::pin(connection.send(request));
+        let timeout = self.settings.timeout;
+        async move {
+            match patiently(head.as_mut(), &upload, timeout).await {
+                Ok(Ok(response)) => Ok((response, connection, upload)),
+                Ok(Err(error)) => Err(failed(error, upload.state())),
+                Err(error) => Err(Failed::Final(error)),
+            }
         }
     }
 }
@@ -107,8 +122,11 @@ fn failed(mut error: TrySendError<Request<Upload>>, upload: UploadState) -> Fail
 
 /// Waits for the head of an answer. As long as the client's body moves, the wait begins anew; at its end it is the
 /// one who was waited for that is to blame.
-async fn patiently<T>(head: impl Future<Output = T>, upload: &Progress, timeout: Duration) -> Result<T, ApiError> {
-    let mut head = std::pin::pin!(head);
+async fn patiently<T>(
+    mut head: Pin<&mut impl Future<Output = T>>,
+    upload: &Progress,
+    timeout: Duration,
+) -> Result<T, ApiError> {
     loop {
         if let Ok(done) = tokio::time::timeout(timeout, head.as_mut()).await {
             return Ok(done);

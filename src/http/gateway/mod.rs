@@ -52,7 +52,8 @@ async fn serve(pool: Rc<Pool>, request: ServiceRequest) -> Result<ServiceRespons
     let route = Notes::find(&request, |notes| notes.route).unwrap_or(Route::Nowhere);
     let state = request.app_data::<web::Data<State>>().cloned();
     let state = state.ok_or(ApiError::Internal("a gateway without a state", None))?;
-    let forward = |request: ServiceRequest| forward(state.clone(), pool, request);
+    // Two boxes that malloc has at hand are cheaper than one of all that can be waited for.
+    let forward = |request: ServiceRequest| Box::pin(forward(state.clone(), pool, request));
     match route {
         Route::Nowhere => Ok(request.error_response(ApiError::NotFound("resource"))),
         // What cannot be passed on is refused before it is counted.
@@ -95,8 +96,7 @@ async fn answer(
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
     let settings = state.gateway.as_ref().ok_or(ApiError::Internal("a gateway without an upstream", None))?;
-    let known = Notes::find(request, |notes| notes.known.clone());
-    let exchange = Exchange { state, settings, pool, request, known: known.as_ref() };
+    let exchange = Exchange { state, settings, pool, request };
     let (answer, connection, upload) = exchange.run(payload).await?;
     let (head, body) = answer.into_parts();
     let built = response_head::build(&head, request.version()).map_err(Fault::Malformed)?;
@@ -110,7 +110,7 @@ async fn answer(
     if !idempotency::is_asked(request) || !Answer::is_kept(head.status.as_u16()) {
         return Ok(built.set_body(BoxBody::new(download)));
     }
-    match download.read_whole(ANSWER_BYTES_MAX).await {
+    match Box::pin(download.read_whole(ANSWER_BYTES_MAX)).await {
         Ok(body) => Ok(built.set_body(BoxBody::new(body.map_err(Fault::Malformed)?))),
         Err(longer) => {
             tracing::warn!("an answer is too long to be kept: its request will run again if it is repeated");

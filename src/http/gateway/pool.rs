@@ -102,11 +102,11 @@ impl Connection {
     ///
     /// # Errors
     /// When there is none; with the request if nothing of it was sent.
-    pub(crate) async fn send(
+    pub(crate) fn send(
         &mut self,
         request: Request<Upload>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
-        self.sender.try_send_request(request).await
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>> + use<> {
+        self.sender.try_send_request(request)
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
-use actix_web::HttpRequest;
 use actix_web::http::Version;
 use actix_web::http::uri::Authority;
+use actix_web::{HttpMessage, HttpRequest};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Uri};
@@ -13,7 +13,6 @@ use hyper::{Method, Request, Uri};
 use super::fault::{Cause, Fault};
 use super::hops::Hops;
 use super::upload::Upload;
-use crate::gate::Known;
 use crate::http::notes::Notes;
 use crate::http::{State, client};
 
@@ -72,7 +71,7 @@ fn check_host(request: &HttpRequest) -> Result<(), Fault> {
     }
 }
 
-/// The request for the upstream. `known` is the account that pays; without one the path is public.
+/// The request for the upstream. Of the account that pays its notes tell; without one the path is public.
 ///
 /// # Errors
 /// When the request has no form that can be sent; no request that came this far is known to.
@@ -80,7 +79,6 @@ pub(crate) fn build(
     request: &HttpRequest,
     state: &State,
     host: &HeaderValue,
-    known: Option<&Known>,
     body: Upload,
 ) -> Result<Request<Upload>, Cause> {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
@@ -97,10 +95,10 @@ pub(crate) fn build(
     let is_trusted = client::is_by_proxy(request, &state.trusted_proxies);
     copy(request, map, is_trusted)?;
     set_forwarded(request, map)?;
-    if let Some(id) = Notes::find(request, |notes| Some(HeaderValue::from_bytes(notes.id.as_bytes()))) {
-        map.insert(REQUEST_ID, id?);
-    }
-    if let Some(known) = known {
+    let extensions = request.extensions();
+    let Some(notes) = extensions.get::<Notes>() else { return Err("nothing is noted of a request".into()) };
+    map.insert(REQUEST_ID, HeaderValue::from_bytes(notes.id.as_bytes())?);
+    if let Some(known) = &notes.known {
         map.insert(ACCOUNT, HeaderValue::try_from(known.account_id.to_string())?);
         map.insert(PLAN, HeaderValue::try_from(known.plan.as_str())?);
         if let Some(key) = known.key_id {
