@@ -213,7 +213,7 @@ impl UsageWriter {
         let thread = Background::start("usage", move |stop| {
             let mut pause = round;
             while !stop.sleep(pause) {
-                pause = if say(own.round()) { round } else { RETRY };
+                pause = if say(&own.round()) { round } else { RETRY };
             }
         })?;
         Ok(Self { usage, thread })
@@ -222,13 +222,13 @@ impl UsageWriter {
     /// Ends the thread and adds what is left.
     pub fn stop(&mut self) {
         self.thread.stop();
-        say(self.usage.catch_up());
+        say(&self.usage.catch_up());
     }
 }
 
 /// Whether it went well; logs if not.
-fn say(done: Result<(), StoreError>) -> bool {
-    if let Err(error) = &done {
+fn say(done: &Result<(), StoreError>) -> bool {
+    if let Err(error) = done {
         tracing::error!(error = error as &dyn Error, "could not add usage to the store; it is tried again");
     }
     done.is_ok()
