@@ -1,7 +1,8 @@
 //! The headers that say where an account stands, in both dialects:
 //! `X-RateLimit-*` and the fields of draft-ietf-httpapi-ratelimit-headers-11.
 
-use std::fmt::{self, Write};
+use std::fmt;
+use std::io::Write;
 
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -46,10 +47,17 @@ pub(crate) fn set_retry_after(headers: &mut HeaderMap, secs: u32) {
 
 /// A header's value from text that we made; what is not a header value comes out empty.
 pub(crate) fn text(args: fmt::Arguments<'_>) -> HeaderValue {
-    let mut text = String::with_capacity(48);
-    // Writing to a String cannot fail.
-    let _infallible = text.write_fmt(args);
-    HeaderValue::try_from(text).unwrap_or_else(|_control_character| HeaderValue::from_static(""))
+    const LINE_BYTES: usize = 64;
+    // Most are short: written here, they are allocated once, with the length that they have.
+    let mut line = [0; LINE_BYTES];
+    let mut rest = line.as_mut_slice();
+    let value = if rest.write_fmt(args).is_ok() {
+        let written = LINE_BYTES.saturating_sub(rest.len());
+        HeaderValue::from_bytes(line.get(..written).unwrap_or_default())
+    } else {
+        HeaderValue::try_from(fmt::format(args))
+    };
+    value.unwrap_or_else(|_control_character| HeaderValue::from_static(""))
 }
 
 /// A header's value from JSON: everything but visible ASCII and spaces is escaped as JSON allows.
@@ -68,7 +76,18 @@ pub(crate) fn json(json: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use super::json;
+    use actix_web::http::header::HeaderValue;
+
+    use super::{json, text};
+
+    #[test]
+    fn a_value_of_any_length_is_the_text_that_it_was_made_of() {
+        for length in [0, 1, 63, 64, 65, 1000] {
+            let wanted = "x".repeat(length);
+            assert_eq!(text(format_args!("{wanted}")), wanted.as_str());
+        }
+        assert_eq!(text(format_args!("a\nb")), HeaderValue::from_static(""));
+    }
 
     #[test]
     fn json_becomes_one_line_of_visible_ascii_that_says_the_same() {
