@@ -111,9 +111,8 @@ impl Journal {
 
 impl Store {
     /// Writes up to a record of changes to the journal, the last first, and takes those that are done out of the list:
-    /// what is left after an error can be tried again. For the one thread that adds usage only. What concerns an account
-    /// that was removed is passed over; so is, with an error line, what concerns a damaged row: the usage of all others
-    /// must not wait for it.
+    /// what is left after an error can be tried again. For the one thread that adds usage only. What concerns a damaged
+    /// row is passed over with an error line: the usage of all others must not wait for it.
     ///
     /// # Errors
     /// When the store fails or is closed.
@@ -122,7 +121,7 @@ impl Store {
         let mut journal = self.usage_journal.lock();
         let left = changes.len().saturating_sub(RECORD_ROWS);
         let mut changed = Vec::with_capacity(RECORD_ROWS);
-        for change in changes.iter().skip(left).filter(|change| self.memory.has_account(change.spender.account_id)) {
+        for change in changes.iter().skip(left) {
             match self.change_row(&mut journal, change) {
                 Ok(row) => changed.push(row),
                 Err(error @ StoreError::Damaged { .. }) => {
@@ -202,7 +201,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes one step of the rows that are being folded. With the last of them the records go that named them.
+    /// Writes one step of the rows that are being folded; those of accounts that were removed are passed over. With the last of them the records go that named them.
     fn fold_step(&self) -> Result<(), StoreError> {
         let lock = self.lock_rows()?;
         let mut journal = self.usage_journal.lock();
