@@ -1,8 +1,9 @@
-//! The recipes for Traefik and Envoy, which cannot run here: they are read, and klinky is asked just what their
-//! proxies ask with them, header by header, as their documentation and sources say.
+//! The recipes that cannot run here. Those for Traefik and Envoy are read, and klinky is asked just what their proxies ask
+//! with them, header by header, as their documentation and sources say; systemd reads its unit.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use regex::Regex;
 use serde_json::json;
@@ -82,6 +83,22 @@ fn traefik_takes_the_key_away_after_klinky_has_seen_it() {
     assert_eq!(texts(&http["routers"]["api"]["middlewares"]), ["klinky", "without-key"]);
     assert_eq!(http["middlewares"]["without-key"]["headers"]["customRequestHeaders"]["X-API-Key"].as_str(), Some(""));
     assert_eq!(http["services"]["api"]["loadBalancer"]["servers"][0]["url"].as_str(), Some("http://127.0.0.1:9000"));
+}
+
+#[test]
+fn systemd_knows_every_setting_of_its_unit() {
+    let temp = tempfile::tempdir().unwrap();
+    let unit = temp.path().join("klinky.service");
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/recipes/klinky.service")).unwrap();
+    fs::write(&unit, text.replace("/usr/local/bin/klinky", env!("CARGO_BIN_EXE_klinky"))).unwrap();
+
+    let Ok(said) = Command::new("systemd-analyze").arg("verify").arg(&unit).output() else {
+        return eprintln!("systemd-analyze is not installed");
+    };
+
+    let said = String::from_utf8(said.stderr).unwrap();
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("klinky")).collect();
+    assert!(ours.is_empty(), "{ours:#?}");
 }
 
 /// The filters of Envoy's recipe and its route table.
