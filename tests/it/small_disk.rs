@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::crash::now;
-use crate::crash_rounds::{AT_0_MS, AT_100_MS, Setup, assert_whole};
+use crate::crash_rounds::{AGENT, AT_0_MS, AT_100_MS, Setup, assert_whole};
 use crate::harness::admin_request;
 use crate::loop_disk::Disk;
 use crate::process::{Process, big_dump, klinky, pass, run, run_with_input};
@@ -56,6 +56,10 @@ fn on_a_full_disk_writes_are_refused_and_begin_again_by_themselves() {
     assert_eq!(process.admin.exchange(&account).status, 200);
     assert_eq!(process.public.exchange("GET /led").status, 302);
     assert_eq!(process.admin.exchange("GET /healthz").status, 200);
+    // Also a dump, though a click waits in memory, which the store does not take.
+    assert_eq!(process.public.exchange(&format!("GET /led\nUser-Agent: {AGENT}")).status, 302);
+    let dump = process.admin.exchange(&admin_request("GET", "/dump", ""));
+    assert!(dump.body.trim_end().lines().last().unwrap().contains(r#""kind":"end""#), "{dump}");
     fs::remove_file(filler).unwrap();
     wait_for_readiness(&process, 200);
 

@@ -50,7 +50,9 @@ async fn dump(state: web::Data<State>, request: HttpRequest) -> Result<HttpRespo
     actix_web::rt::task::spawn_blocking(move || {
         let (_entered, _place) = (span.enter(), place);
         let mut out = ChunkWriter { sender: sender.clone(), chunk: Vec::with_capacity(CHUNK_BYTES) };
-        let recorded = state.recorder.catch_up().and_then(|()| state.usage.catch_up()).map_err(DumpError::from);
+        let recorded = dump::unless_full(state.recorder.catch_up(), "clicks that are yet to be recorded")
+            .and_then(|()| dump::unless_full(state.usage.catch_up(), "usage that is yet to be added"))
+            .map_err(DumpError::from);
         if let Err(error) = recorded.and_then(|()| dump::write(&state.store, &filter, now, &mut out)) {
             tracing::warn!(error = &error as &dyn std::error::Error, "a dump was cut off");
             // An error in place of the end breaks the connection off, so that the client notices.
