@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::store::{Event, Store, StoreError};
+use crate::store::{Event, Store, StoreError, unless_full};
 
 /// Between two rounds: small beside any flush interval, large enough for many events to share a transaction.
 const ROUND: Duration = Duration::from_millis(10);
@@ -21,6 +21,13 @@ const ROUND: Duration = Duration::from_millis(10);
 const RETRY: Duration = Duration::from_secs(1);
 /// Events that are recorded at a time: whoever writes besides waits for the transaction, so these are small.
 const BATCH_MAX: usize = 100;
+/// Events that are deferred at a time, for the same reason.
+const DEFER_MAX: usize = 2_000;
+/// Events that may be deferred, about 130 bytes of disk each: half a minute of recording. Beyond, they are dropped and it is
+/// said.
+const DEFERRED_MAX: u64 = 1_000_000;
+/// Transactions that whoever asks for figures waits for: some tenths of a second.
+const TRANSACTIONS_FOR_A_READER: usize = 50;
 /// Events that may wait in memory while the store refuses them: about 300 bytes each. Beyond, events are dropped and it is
 /// said.
 const WAITING_MAX: usize = 100_000;
@@ -55,7 +62,7 @@ pub struct Backlog {
     pub waiting: usize,
     /// On disk.
     pub deferred: u64,
-    /// Lost since the start, because the store refused them for long.
+    /// Lost since the start: the store refused them for long, or too many were deferred.
     pub dropped: u64,
 }
 
@@ -98,13 +105,20 @@ impl Recorder {
         Backlog { waiting: queue.waiting.len(), deferred, dropped }
     }
 
-    /// Records all that was left so far, so that whoever reads the store next sees it. Blocks.
+    /// Records what was left so far, so that whoever reads the store next sees it; of many that are deferred, some. On a
+    /// full disk that cannot be done, and what was recorded before is what there is. Blocks.
     ///
     /// # Errors
     /// When the store fails; the events stay to be recorded later.
     pub fn catch_up(&self) -> Result<(), StoreError> {
-        self.shared.write_waiting()?;
-        self.shared.store.record_all_deferred()
+        unless_full(self.shared.write_waiting().and_then(|()| {
+            for _transaction in 0..TRANSACTIONS_FOR_A_READER {
+                if !self.shared.store.record_deferred()? {
+                    break;
+                }
+            }
+            Ok(())
+        }))
     }
 
     /// Writes all that was left and ends the thread. What is deferred stays so until the next start, or a dump.
@@ -138,13 +152,17 @@ impl Shared {
             };
             let written = self.write_waiting();
             if stopping {
-                return say(written);
+                let lost = self.queue.lock().waiting.len();
+                if let Err(error) = written {
+                    tracing::error!(error = &error as &dyn Error, lost, "could not write the last clicks");
+                }
+                return;
             }
             pause = match written.and_then(|()| self.store.record_deferred()) {
                 Ok(true) => Duration::ZERO,
                 Ok(false) => ROUND,
                 Err(error) => {
-                    say(Err(error));
+                    tracing::error!(error = &error as &dyn Error, "could not record clicks; it is tried again");
                     RETRY
                 }
             };
@@ -155,40 +173,45 @@ impl Shared {
     fn write_waiting(&self) -> Result<(), StoreError> {
         let _in_order = self.writing.lock();
         let events = self.queue.lock().take();
-        let written = match events.len() {
-            0 => Ok(()),
-            1..=BATCH_MAX if self.store.deferred_events() == 0 => self.store.record(&events),
-            _ => self.store.defer(&events),
-        };
-        if written.is_err() {
-            self.queue.lock().put_back(events);
+        let is_few = events.len() <= BATCH_MAX && self.store.deferred_events() == 0;
+        for (number, part) in events.chunks(DEFER_MAX).enumerate() {
+            if self.store.deferred_events() > DEFERRED_MAX {
+                self.queue.lock().drop_all(part.len());
+                continue;
+            }
+            let written = if is_few { self.store.record(part) } else { self.store.defer(part) };
+            if written.is_err() {
+                self.queue.lock().put_back(events, number.saturating_mul(DEFER_MAX));
+                return written;
+            }
         }
-        written
-    }
-}
-
-fn say(written: Result<(), StoreError>) {
-    if let Err(error) = written {
-        tracing::error!(error = &error as &dyn Error, "could not record clicks; it is tried again");
+        Ok(())
     }
 }
 
 impl Queue {
     fn take(&mut self) -> Vec<Event> {
         if self.dropped > 0 {
-            tracing::error!(dropped = self.dropped, "clicks are lost: the store has not taken them for too long");
+            tracing::error!(
+                dropped = self.dropped,
+                "clicks are lost: they came faster than they were recorded for too long"
+            );
             self.dropped_before = self.dropped_before.saturating_add(self.dropped);
             self.dropped = 0;
         }
         std::mem::take(&mut self.waiting)
     }
 
-    /// Puts events before those that came meanwhile. The bound holds for all together.
-    fn put_back(&mut self, events: Vec<Event>) {
+    /// Puts events before those that came meanwhile, but for the first `done`. The bound holds for all together.
+    fn put_back(&mut self, events: Vec<Event>, done: usize) {
         let later = std::mem::take(&mut self.waiting);
-        let mut all = events.into_iter().chain(later);
+        let mut all = events.into_iter().skip(done).chain(later);
         self.waiting = all.by_ref().take(WAITING_MAX).collect();
-        let dropped = u64::try_from(all.count()).unwrap_or(u64::MAX);
-        self.dropped = self.dropped.saturating_add(dropped);
+        self.drop_all(all.count());
+    }
+
+    /// Counts events that are lost.
+    fn drop_all(&mut self, events: usize) {
+        self.dropped = self.dropped.saturating_add(u64::try_from(events).unwrap_or(u64::MAX));
     }
 }

@@ -20,10 +20,10 @@ use crate::demo::Place;
 use crate::domain::key::KeyFormat;
 use crate::domain::plan::Plan;
 use crate::domain::time::Timestamp;
-use crate::dump::{self, DumpFilter};
+use crate::dump::{self, DumpError, DumpFilter};
 use crate::http::Running;
 use crate::plans::first_plans;
-use crate::store::{Author, OpenError, Store, StoreOptions, Verified};
+use crate::store::{Author, OpenError, Store, StoreOptions, Verified, unless_full};
 use crate::table::Table;
 use crate::tokens::Signer;
 use crate::{demo, http, remote, secrets};
@@ -153,7 +153,9 @@ fn write_dump(settings: DumpSettings, mut out: impl Write) -> Result<(), Box<dyn
     let filter = DumpFilter { only: settings.only, account: settings.account };
     match open(&settings.data_dir, &first_plans()?) {
         Ok(store) => {
-            let written = dump::write(&store, &filter, SystemClock.now(), &mut out);
+            let recorded = unless_full(store.record_all_deferred()).and_then(|()| unless_full(store.fold_all_usage()));
+            let written = recorded.map_err(DumpError::from);
+            let written = written.and_then(|()| dump::write(&store, &filter, SystemClock.now(), &mut out));
             store.close()?;
             written?;
         }

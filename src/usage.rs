@@ -19,13 +19,15 @@ use crate::background::Background;
 use crate::domain::decision::Cost;
 use crate::domain::endpoint::EndpointName;
 use crate::domain::usage::{Change, Spender};
-use crate::store::{Store, StoreError, UsageChange};
+use crate::store::{Store, StoreError, UsageChange, unless_full};
 
 /// Parts of the memory: at least as many as there are workers on machines that we know.
 const PARTS: usize = 16;
-/// Events in a part: more than a second of the fastest worker. One takes 72 bytes; there are so many only while the store
-/// takes none.
+/// Events in a part: more than a second of the fastest worker. One takes 72 bytes, and a gateway's the name of its endpoint,
+/// so a worker's take 14 MB and more; there are so many only while the store takes none for that long.
 const EVENTS_MAX: usize = 200_000;
+/// For so many a part keeps its memory.
+const EVENTS_KEPT: usize = 20_000;
 /// Between two rounds, at least and at most. In between it is a quarter of the flush interval: what waits in memory for
 /// the round and then for the commit is on disk within the interval.
 const ROUND_MIN: Duration = Duration::from_millis(10);
@@ -107,22 +109,30 @@ impl Usage {
     /// # Errors
     /// When the store fails; what was not written is tried again the next time.
     pub fn catch_up(&self) -> Result<(), StoreError> {
-        let mut adding = self.adding.lock();
-        self.add(&mut adding)?;
+        self.add()?;
         self.store.fold_all_usage()
+    }
+
+    /// The same for who only looks: on a full disk that cannot be done, and what was added before is what there is.
+    ///
+    /// # Errors
+    /// When the store fails for another reason.
+    pub fn catch_up_if_there_is_room(&self) -> Result<(), StoreError> {
+        unless_full(self.catch_up())
     }
 
     /// Adds all that was left so far, and a part of what is to be done with it later.
     fn round(&self) -> Result<(), StoreError> {
-        let mut adding = self.adding.lock();
-        self.add(&mut adding)?;
+        self.add()?;
         self.store.fold_usage()
     }
 
-    fn add(&self, adding: &mut Adding) -> Result<(), StoreError> {
+    /// Writes what was left to the journal. What that waits for is short: folding comes after it, without this lock.
+    fn add(&self) -> Result<(), StoreError> {
+        let mut adding = self.adding.lock();
         // What an earlier call could not write comes first: until it is written, the rest stays where it is bounded.
         self.write(&mut adding.changes)?;
-        self.take(adding);
+        self.take(&mut adding);
         self.write(&mut adding.changes)
     }
 
@@ -148,6 +158,7 @@ impl Usage {
             for Event { spender, endpoint, what } in spare.drain(..) {
                 what.apply(rows.entry((spender, endpoint)).or_default());
             }
+            spare.shrink_to(EVENTS_KEPT);
         }
         let change = |((spender, endpoint), change)| UsageChange { spender, endpoint, change };
         changes.extend(rows.drain().map(change));

@@ -70,12 +70,6 @@ pub fn write(store: &Store, filter: &DumpFilter, now: Timestamp, out: &mut dyn W
         // Before the header, so that nothing goes out where there is nothing to dump.
         found(store.get_account(id))?;
     }
-    if filter.has(DumpKind::Links) {
-        unless_full(store.record_all_deferred(), "clicks that are yet to be recorded")?;
-    }
-    if filter.has(DumpKind::Usage) {
-        unless_full(store.fold_all_usage(), "usage that is yet to be added")?;
-    }
     let mut dump = Dump { out, filter, rows: 0, plans: HashSet::new(), accounts: HashSet::new() };
     dump.line(&Line::header(now))?;
     match filter.account {
@@ -237,18 +231,6 @@ impl Dump<'_> {
         serde_json::to_writer(&mut *self.out, line).map_err(io::Error::from)?;
         Ok(self.out.write_all(b"\n")?)
     }
-}
-
-/// A disk without room is no reason to have no dump.
-///
-/// # Errors
-/// All others.
-pub fn unless_full(written: Result<(), StoreError>, what: &str) -> Result<(), StoreError> {
-    if matches!(written, Err(StoreError::Full)) {
-        tracing::warn!("the dump is without {what}: the disk that holds the data directory is full");
-        return Ok(());
-    }
-    written
 }
 
 fn found<T>(result: Result<T, DirectoryError>) -> Result<T, DumpError> {

@@ -36,7 +36,7 @@ pub(crate) async fn answer(
     let first = span.first.max(state.first_kept_usage(now));
     let state = state.clone();
     let view = block(move || -> Result<_, StoreError> {
-        state.usage.catch_up()?;
+        state.usage.catch_up_if_there_is_room()?;
         UsageView::of(&span, state.store.usage_of(account, first, span.end))
     })
     .await?;

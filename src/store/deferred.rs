@@ -35,7 +35,7 @@ impl Deferred {
         Ok(deferred)
     }
 
-    /// Forgets what was deferred, because the tree was emptied.
+    /// Nothing is deferred: the tree is empty.
     pub(super) fn clear(&self) {
         self.events.store(0, Ordering::Relaxed);
     }
@@ -75,12 +75,12 @@ impl Store {
         Ok(())
     }
 
-    /// Records the oldest row of deferred events; answers whether more are left. Any thread may do so.
+    /// Records the oldest deferred events in one transaction; answers whether more are left. Any thread may do so.
     ///
     /// # Errors
     /// When the store fails or is closed; then they stay deferred.
     pub fn record_deferred(&self) -> Result<bool, StoreError> {
-        Ok(self.record_deferred_row()?.is_some() && self.deferred_events() > 0)
+        Ok(self.record_deferred_rows()?.is_some() && self.deferred_events() > 0)
     }
 
     /// Records all events that are deferred by now, so that whoever reads the store next sees them.
@@ -89,31 +89,45 @@ impl Store {
     /// When the store fails or is closed; then what is left stays deferred.
     pub fn record_all_deferred(&self) -> Result<(), StoreError> {
         let end = self.deferred.next_number.load(Ordering::Relaxed);
-        while self.record_deferred_row()?.is_some_and(|number| number.saturating_add(1) < end) {}
+        while self.record_deferred_rows()?.is_some_and(|number| number.saturating_add(1) < end) {}
         Ok(())
     }
 
-    /// Records the oldest row and answers its number, if there is one.
-    fn record_deferred_row(&self) -> Result<Option<u64>, StoreError> {
+    /// Records the oldest rows, as many as a transaction takes; answers the number of the last, if there is one.
+    fn record_deferred_rows(&self) -> Result<Option<u64>, StoreError> {
         let tree = &self.trees.deferred_events;
-        // Looked at before the lock is taken: mostly there is none.
-        if tree.is_empty() {
+        // Looked at before the lock is taken: mostly there is none. What another thread records is counted until memory
+        // has its sums, too.
+        if self.deferred_events() == 0 && tree.is_empty() {
             return Ok(None);
         }
         let lock = self.lock_rows()?;
-        let Some((key, bytes)) = tree.first().map_err(engine("read deferred events"))? else { return Ok(None) };
-        let number = codec::parse_number(&key).map_err(damaged("deferred_events", &key))?;
-        let events = records::events_from_bytes(&bytes).unwrap_or_else(|damage| {
-            let error = damaged("deferred_events", &key)(damage);
-            tracing::error!(error = &error as &dyn std::error::Error, "up to {ROW_EVENTS} clicks are lost");
-            Vec::new()
-        });
-        let mut done = sled::Batch::default();
-        done.remove(&key);
+        let (mut events, mut done, mut last) = (Vec::new(), sled::Batch::default(), None);
+        for row in tree.iter() {
+            let (key, bytes) = row.map_err(engine("read deferred events"))?;
+            let number = codec::parse_number(&key).map_err(damaged("deferred_events", &key))?;
+            match records::events_from_bytes(&bytes).map_err(damaged("deferred_events", &key)) {
+                Ok(more) if last.is_some() && events.len().saturating_add(more.len()) > ROW_EVENTS => break,
+                Ok(more) => events.extend(more),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "up to {ROW_EVENTS} clicks are lost");
+                }
+            }
+            done.remove(&key);
+            last = Some(number);
+        }
+        if last.is_none() {
+            return Ok(None);
+        }
         self.record_under(&lock, &events, done)?;
         self.deferred.subtract(events.len());
+        if tree.is_empty() {
+            // A row that was counted and does not decode any more was not subtracted.
+            self.deferred.clear();
+        }
         drop(lock);
         self.note_events_written();
-        Ok(Some(number))
+        Ok(last)
     }
 }

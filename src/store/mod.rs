@@ -137,6 +137,14 @@ pub enum StoreError {
     },
 }
 
+/// For what is to be written before somebody looks: a disk without room is no reason to show nothing.
+///
+/// # Errors
+/// All others.
+pub fn unless_full(written: Result<(), StoreError>) -> Result<(), StoreError> {
+    if matches!(written, Err(StoreError::Full)) { Ok(()) } else { written }
+}
+
 fn engine(attempt: &'static str) -> impl Fn(sled::Error) -> StoreError {
     move |source| StoreError::Engine { attempt, source }
 }

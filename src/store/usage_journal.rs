@@ -24,6 +24,10 @@ use crate::domain::window::Window;
 const RECORD_ROWS: usize = 300;
 /// Rows that are folded at a time: an operator's write waits for some milliseconds.
 const FOLD_ROWS: usize = 300;
+/// Records that are removed at a time.
+const REMOVED_RECORDS: usize = 1000;
+/// Steps of folding in a round, where it has fallen behind: what comes meanwhile waits for the next round.
+const FOLD_STEPS_MAX: usize = 20;
 /// Folding begins this long after it last began, or sooner with so many rows ahead (about 300 bytes of memory each), or
 /// with so many in the journal (about 80 bytes of disk each, and as much work at the start after a crash).
 const FOLD_EVERY_US: u64 = 60_000_000;
@@ -81,7 +85,11 @@ impl Journal {
         for Changed { key, before, after: _ } in changed.into_iter().rev() {
             match before {
                 Some(before) => drop(self.ahead.insert(key, before)),
-                None => drop(self.ahead.remove(&key)),
+                None => {
+                    self.ahead.remove(&key);
+                    // It counts the row. What is read anew does not.
+                    codec::parse_usage_hour(&key).ok().and_then(|place| self.hours.remove(&place));
+                }
             }
         }
     }
@@ -92,7 +100,11 @@ impl Journal {
 
     fn is_due(&self) -> bool {
         let is_old = self.since_folding.is_none_or(|since| since.elapsed_us() >= FOLD_EVERY_US);
-        !self.ahead.is_empty() && (is_old || self.ahead.len() > AHEAD_MAX || self.written > JOURNAL_MAX)
+        !self.ahead.is_empty() && (is_old || self.has_too_many())
+    }
+
+    fn has_too_many(&self) -> bool {
+        self.ahead.len() > AHEAD_MAX || self.written > JOURNAL_MAX
     }
 
     fn begin_folding(&mut self) {
@@ -162,7 +174,7 @@ impl Store {
     /// # Errors
     /// When the store fails or is closed; then it is tried again.
     pub fn fold_usage(&self) -> Result<(), StoreError> {
-        loop {
+        for _step in 0..FOLD_STEPS_MAX {
             let mut journal = self.usage_journal.lock();
             if !journal.is_folding() {
                 if !journal.is_due() {
@@ -170,13 +182,14 @@ impl Store {
                 }
                 journal.begin_folding();
             }
-            let is_behind = journal.ahead.len() > AHEAD_MAX;
+            let is_behind = journal.has_too_many();
             drop(journal);
             self.fold_step()?;
             if !is_behind {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Folds all of it, so that whoever reads the rows next sees what was added so far.
@@ -217,12 +230,17 @@ impl Store {
             journal.folding.pop_first();
         }
         if journal.folding.is_empty() {
-            let mut done = sled::Batch::default();
-            for key in self.trees.usage_journal.range(..codec::number_key(journal.fold_until)).keys() {
+            // The oldest first: whatever a crash leaves of them ends in the same figures.
+            let (mut done, mut records) = (sled::Batch::default(), 0_usize);
+            let until = codec::number_key(journal.fold_until);
+            for key in self.trees.usage_journal.range(..until).keys().take(REMOVED_RECORDS) {
                 done.remove(key.map_err(engine("read the journal of usage"))?);
+                records = records.saturating_add(1);
             }
             self.trees.usage_journal.apply_batch(done).map_err(engine("write usage"))?;
-            journal.end_folding();
+            if records < REMOVED_RECORDS {
+                journal.end_folding();
+            }
         }
         drop((journal, lock));
         self.note_usage_written();
@@ -249,7 +267,7 @@ impl Store {
             let hour = match journal.hours.get(&place) {
                 Some(hour) => hour,
                 None => {
-                    let read = self.read_hour(place)?;
+                    let read = self.read_hour(place, &journal.folding)?;
                     journal.hours.entry(place).or_insert(read)
                 }
             };

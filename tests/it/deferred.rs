@@ -62,6 +62,24 @@ fn what_was_deferred_is_recorded_once_after_a_restart() {
     assert!(verify(dir.path()).starts_with("0 faults in "), "{}", verify(dir.path()));
 }
 
+/// While few come, what is deferred becomes less: rows of few events are recorded many at a time.
+#[test]
+fn rows_of_few_events_are_recorded_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), FLUSH);
+    let (_account, link) = linked(&store, "promo");
+    for few in clicks(link, 250).chunks(3) {
+        store.defer(few).unwrap();
+    }
+
+    assert!(store.record_deferred().unwrap());
+    let after_one = store.deferred_events();
+    assert!(store.record_deferred().unwrap());
+    assert!(!store.record_deferred().unwrap());
+
+    assert_eq!((after_one, store.deferred_events(), store.click_count(link)), (151, 0, Some(250)));
+}
+
 #[test]
 fn a_dump_of_a_stopped_server_has_the_deferred_clicks() {
     let dir = tempfile::tempdir().unwrap();

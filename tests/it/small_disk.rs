@@ -58,6 +58,8 @@ fn on_a_full_disk_writes_are_refused_and_begin_again_by_themselves() {
     assert_eq!(process.admin.exchange("GET /healthz").status, 200);
     // Also a dump, though a click waits in memory, which the store does not take.
     assert_eq!(process.public.exchange(&format!("GET /led\nUser-Agent: {AGENT}")).status, 302);
+    let usage = process.admin.exchange(&admin_request("GET", &format!("/accounts/{id}/usage"), ""));
+    assert_eq!(usage.status, 200, "{usage}");
     let dump = process.admin.exchange(&admin_request("GET", "/dump", ""));
     assert!(dump.body.trim_end().lines().last().unwrap().contains(r#""kind":"end""#), "{dump}");
     fs::remove_file(filler).unwrap();

@@ -113,6 +113,28 @@ fn rows_that_are_ahead_count_for_the_bounds_of_their_hour() {
     assert_eq!((by_name.len(), by_name["other"], by_name.values().sum::<u64>()), (201, 200, 400));
 }
 
+/// After a crash, too, when they are in the journal alone.
+#[test]
+fn rows_that_a_crash_left_in_the_journal_count_for_the_bounds_of_their_hour() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, account) = opened(dir.path());
+    let add = |store: &Store, paths: std::ops::Range<u32>| {
+        let mut changes: Vec<UsageChange> =
+            paths.map(|path| unit(account, at(START), 1, &format!("/{path:x}"))).collect();
+        while !changes.is_empty() {
+            store.add_usage(&mut changes).unwrap();
+        }
+    };
+    add(&store, 0..200);
+    drop(store);
+
+    let store = open(dir.path(), FLUSH);
+    add(&store, 200..300);
+    store.fold_all_usage().unwrap();
+
+    assert_eq!(store.usage().count(), 201);
+}
+
 #[test]
 fn a_dump_of_a_crashed_server_has_what_was_not_folded_and_nothing_of_accounts_that_are_gone() {
     let dir = tempfile::tempdir().unwrap();

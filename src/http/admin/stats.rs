@@ -69,7 +69,7 @@ struct TopEndpoint {
 async fn stats(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
     let now = state.clock.now();
     let view = block(move || {
-        state.usage.catch_up()?;
+        state.usage.catch_up_if_there_is_room()?;
         gather(&state.store, now)
     });
     Ok(HttpResponse::Ok().json(view.await?))

@@ -19,6 +19,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::{BODY_SECS_MAX, PageQuery, Query, field};
 use crate::http::views::{AuditView, List};
 use crate::http::{State, block, resource};
+use crate::store::unless_full;
 
 /// Bytes of a dump that are sent at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -50,9 +51,8 @@ async fn dump(state: web::Data<State>, request: HttpRequest) -> Result<HttpRespo
     actix_web::rt::task::spawn_blocking(move || {
         let (_entered, _place) = (span.enter(), place);
         let mut out = ChunkWriter { sender: sender.clone(), chunk: Vec::with_capacity(CHUNK_BYTES) };
-        let recorded = dump::unless_full(state.recorder.catch_up(), "clicks that are yet to be recorded")
-            .and_then(|()| dump::unless_full(state.usage.catch_up(), "usage that is yet to be added"))
-            .map_err(DumpError::from);
+        let recorded = state.recorder.catch_up().and_then(|()| unless_full(state.store.record_all_deferred()));
+        let recorded = recorded.and_then(|()| state.usage.catch_up_if_there_is_room()).map_err(DumpError::from);
         if let Err(error) = recorded.and_then(|()| dump::write(&state.store, &filter, now, &mut out)) {
             tracing::warn!(error = &error as &dyn std::error::Error, "a dump was cut off");
             // An error in place of the end breaks the connection off, so that the client notices.
