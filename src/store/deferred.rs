@@ -1,6 +1,6 @@
 //! Deferred events: clicks and conversions that come faster than they can be recorded wait on disk.
 //!
-//! To record an event takes several rows; to defer it, a part of one: about a tenth of the work. So the recorder keeps
+//! To record an event takes several rows; to defer it, a part of one: a half to a sixth of the work. So the recorder keeps
 //! up with putting events where a crash does not forget them, when it does not keep up with recording them. They are
 //! recorded in their order as soon as there is time, each in the transaction that removes it from here.
 
