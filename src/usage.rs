@@ -224,7 +224,14 @@ impl UsageWriter {
         let thread = Background::start("usage", move |stop| {
             let mut pause = round;
             while !stop.sleep(pause) {
-                pause = if say(&own.round()) { round } else { RETRY };
+                pause = match own.round() {
+                    Ok(()) => round,
+                    Err(error) => {
+                        let error = &error as &dyn Error;
+                        tracing::error!(error, "could not add usage to the store; it is tried again");
+                        RETRY
+                    }
+                };
             }
         })?;
         Ok(Self { usage, thread })
@@ -233,16 +240,10 @@ impl UsageWriter {
     /// Ends the thread and adds what is left.
     pub fn stop(&mut self) {
         self.thread.stop();
-        say(&self.usage.catch_up());
+        if let Err(error) = self.usage.catch_up() {
+            tracing::error!(error = &error as &dyn Error, "could not add the last usage to the store");
+        }
     }
-}
-
-/// Whether it went well; logs if not.
-fn say(done: &Result<(), StoreError>) -> bool {
-    if let Err(error) = done {
-        tracing::error!(error = error as &dyn Error, "could not add usage to the store; it is tried again");
-    }
-    done.is_ok()
 }
 
 #[cfg(test)]

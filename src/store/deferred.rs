@@ -11,7 +11,7 @@ use super::recording::Event;
 use super::{Store, StoreError, Trees, codec, damaged, engine, records_deferred as records};
 
 /// Events of a row: what one transaction records, so that whoever writes besides waits for some milliseconds.
-pub(super) const ROW_EVENTS: usize = 100;
+const ROW_EVENTS: usize = 100;
 
 /// What memory knows of them.
 #[derive(Default)]

@@ -214,7 +214,8 @@ impl Store {
         Ok(())
     }
 
-    /// Writes one step of the rows that are being folded; those of accounts that were removed are passed over. With the last of them the records go that named them.
+    /// Writes one step of the rows that are being folded; those of accounts that were removed are passed over. With the
+    /// last of them the records go that named them.
     fn fold_step(&self) -> Result<(), StoreError> {
         let lock = self.lock_rows()?;
         let mut journal = self.usage_journal.lock();
