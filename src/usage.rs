@@ -6,28 +6,29 @@
 //! its counter, whatever becomes of the request.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use crate::background::Background;
 use crate::domain::decision::Cost;
 use crate::domain::endpoint::EndpointName;
-use crate::domain::usage::{Change, Spender};
+use crate::domain::usage::{Change, RowKey, Spender};
 use crate::store::{Store, StoreError, UsageChange, unless_full};
 
 /// Parts of the memory: at least as many as there are workers on machines that we know.
 const PARTS: usize = 16;
-/// Events in a part: more than a second of the fastest worker. One takes 72 bytes, and a gateway's the name of its endpoint,
-/// so a worker's take 14 MB and more; there are so many only while the store takes none for that long.
-const EVENTS_MAX: usize = 200_000;
+/// Changes in a part: more than a second of the fastest worker. One takes 72 bytes, and a gateway's the name of its
+/// endpoint, so a worker's take 14 MB and more; there are so many only while the store takes none for that long.
+const CHANGES_MAX: usize = 200_000;
 /// For so many a part keeps its memory.
-const EVENTS_KEPT: usize = 20_000;
+const CHANGES_KEPT: usize = 20_000;
+/// A change is added to one for the same row among so many that came last: an answer to its request, and the requests
+/// of who asks most to each other.
+const LAST_CHANGES: usize = 4;
 /// Between two rounds, at least and at most. In between it is a quarter of the flush interval: what waits in memory for
 /// the round and then for the commit is on disk within the interval.
 const ROUND_MIN: Duration = Duration::from_millis(10);
@@ -42,38 +43,15 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Usage {
     store: Arc<Store>,
     parts: [Mutex<Part>; PARTS],
-    /// Held while usage is added: one thread does so at a time.
-    adding: Mutex<Adding>,
+    /// What was taken from the parts and is not written yet. Held while it is: one thread writes at a time.
+    taken: Mutex<Vec<UsageChange>>,
 }
 
 /// What came since the last round.
 #[derive(Default)]
 struct Part {
-    events: Vec<Event>,
-    dropped: u64,
-}
-
-struct Event {
-    spender: Spender,
-    endpoint: EndpointName,
-    what: What,
-}
-
-enum What {
-    Counted(Cost),
-    GivenBack(Cost),
-    Denied,
-    Answered { is_error: bool, took: Duration },
-}
-
-#[derive(Default)]
-struct Adding {
-    /// What was taken from the parts and is not written yet.
     changes: Vec<UsageChange>,
-    /// What the next part that is emptied gets for its events.
-    spare: Vec<Event>,
-    /// Empty between two calls; it keeps its memory.
-    rows: HashMap<(Spender, EndpointName), Change, RandomState>,
+    dropped: u64,
 }
 
 impl Usage {
@@ -81,27 +59,27 @@ impl Usage {
     /// [`UsageWriter`].
     #[must_use]
     pub fn new(store: Arc<Store>) -> Self {
-        Self { store, parts: Default::default(), adding: Mutex::default() }
+        Self { store, parts: Default::default(), taken: Mutex::default() }
     }
 
     /// A request was counted.
     pub fn count(&self, spender: Spender, endpoint: &EndpointName, cost: Cost) {
-        self.note(spender, endpoint, What::Counted(cost));
+        self.note(spender, endpoint, &Change::counted(cost));
     }
 
     /// The units of a request that was counted are given back.
     pub fn give_back(&self, spender: Spender, endpoint: &EndpointName, cost: Cost) {
-        self.note(spender, endpoint, What::GivenBack(cost));
+        self.note(spender, endpoint, &Change::given_back(cost));
     }
 
     /// The limit denied a request.
     pub fn deny(&self, spender: Spender, endpoint: &EndpointName) {
-        self.note(spender, endpoint, What::Denied);
+        self.note(spender, endpoint, &Change::denied());
     }
 
     /// A request that was counted was answered after `took`.
     pub fn answer(&self, spender: Spender, endpoint: &EndpointName, is_error: bool, took: Duration) {
-        self.note(spender, endpoint, What::Answered { is_error, took });
+        self.note(spender, endpoint, &Change::answered(is_error, took));
     }
 
     /// Adds all that was left so far to the store, so that whoever reads it next sees it. Blocks.
@@ -129,65 +107,55 @@ impl Usage {
 
     /// Writes what was left to the journal. What that waits for is short: folding comes after it, without this lock.
     fn add(&self) -> Result<(), StoreError> {
-        let mut adding = self.adding.lock();
+        let mut taken = self.taken.lock();
         // What an earlier call could not write comes first: until it is written, the rest stays where it is bounded.
-        self.write(&mut adding.changes)?;
-        self.take(&mut adding);
-        self.write(&mut adding.changes)
-    }
-
-    fn write(&self, changes: &mut Vec<UsageChange>) -> Result<(), StoreError> {
-        while !changes.is_empty() {
-            self.store.add_usage(changes)?;
-        }
-        Ok(())
-    }
-
-    /// Takes what is in the parts, each row once.
-    fn take(&self, adding: &mut Adding) {
-        let Adding { changes, spare, rows } = adding;
+        self.write(&mut taken)?;
         for part in &self.parts {
             let dropped = {
                 let mut part = part.lock();
-                std::mem::swap(&mut part.events, spare);
+                std::mem::swap(&mut part.changes, &mut taken);
                 std::mem::take(&mut part.dropped)
             };
             if dropped > 0 {
                 tracing::error!(dropped, "usage came faster than it could be added to the store");
             }
-            for Event { spender, endpoint, what } in spare.drain(..) {
-                what.apply(rows.entry((spender, endpoint)).or_default());
-            }
-            spare.shrink_to(EVENTS_KEPT);
+            self.write(&mut taken)?;
+            taken.shrink_to(CHANGES_KEPT);
         }
-        let change = |((spender, endpoint), change)| UsageChange { spender, endpoint, change };
-        changes.extend(rows.drain().map(change));
+        Ok(())
     }
 
-    fn note(&self, spender: Spender, endpoint: &EndpointName, what: What) {
+    fn write(&self, changes: &mut Vec<UsageChange>) -> Result<(), StoreError> {
+        let mut left = changes.iter();
+        let mut written = self.store.add_usage(&mut left);
+        while written.is_ok() && left.len() > 0 {
+            written = self.store.add_usage(&mut left);
+        }
+        let done = changes.len().saturating_sub(left.len());
+        changes.drain(..done);
+        written
+    }
+
+    fn note(&self, spender: Spender, endpoint: &EndpointName, change: &Change) {
         if let Some(part) = self.parts.get(own_part()) {
-            part.lock().note(Event { spender, endpoint: endpoint.clone(), what });
+            part.lock().note(spender, endpoint, change);
         }
     }
 }
 
 impl Part {
-    fn note(&mut self, event: Event) {
-        if self.events.len() < EVENTS_MAX {
-            self.events.push(event);
+    fn note(&mut self, spender: Spender, endpoint: &EndpointName, change: &Change) {
+        let mut last = self.changes.iter_mut().rev().take(LAST_CHANGES);
+        let same = last.find(|last| last.row.spender == spender && last.row.endpoint == *endpoint);
+        if let Some(same) = same
+            && let Some(both) = same.change.and(change)
+        {
+            same.change = both;
+        } else if self.changes.len() < CHANGES_MAX {
+            let row = RowKey { spender, endpoint: endpoint.clone() };
+            self.changes.push(UsageChange { row, change: *change });
         } else {
             self.dropped = self.dropped.saturating_add(1);
-        }
-    }
-}
-
-impl What {
-    fn apply(self, change: &mut Change) {
-        match self {
-            Self::Counted(cost) => change.count(cost),
-            Self::GivenBack(cost) => change.give_back(cost),
-            Self::Denied => change.deny(),
-            Self::Answered { is_error, took } => change.answer(is_error, took),
         }
     }
 }
@@ -260,11 +228,31 @@ mod tests {
     #[test]
     fn a_part_is_bounded_and_counts_what_it_dropped() {
         let mut part = Part::default();
-        for _event in 0..EVENTS_MAX + 5 {
-            part.note(Event { spender: spender(1), endpoint: EndpointName::OTHER, what: What::Denied });
+        for key in (0..=255).cycle().take(CHANGES_MAX + 5) {
+            part.note(spender(key), &EndpointName::OTHER, &Change::denied());
         }
 
-        assert_eq!((part.events.len(), part.dropped), (EVENTS_MAX, 5));
-        assert_eq!(size_of::<Event>(), 72);
+        assert_eq!((part.changes.len(), part.dropped), (CHANGES_MAX, 5));
+        assert_eq!(size_of::<UsageChange>(), 72);
+    }
+
+    #[test]
+    fn an_answer_is_added_to_its_request_if_that_came_lately() {
+        let mut part = Part::default();
+        let answered = Change::answered(false, Duration::ZERO);
+        for key in 0..5 {
+            part.note(spender(key), &EndpointName::OTHER, &Change::counted(Cost::ONE));
+        }
+        for key in 0..2 {
+            part.note(spender(key), &EndpointName::OTHER, &answered);
+        }
+        part.note(spender(1), &EndpointName::UNKNOWN, &answered);
+
+        let counted = Change::counted(Cost::ONE);
+        let both = counted.and(&answered).unwrap();
+        let changes: Vec<Change> = part.changes.iter().map(|change| change.change).collect();
+        assert_eq!(changes, [counted, counted, counted, counted, counted, answered, answered, answered]);
+        part.note(spender(4), &EndpointName::OTHER, &answered);
+        assert_eq!(part.changes.get(4).map(|change| change.change), Some(both));
     }
 }

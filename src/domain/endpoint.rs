@@ -1,8 +1,12 @@
 //! The names of endpoints, as usage tells them apart: a method and a path in which ids are folded, `GET /users/{id}`.
 
+use std::borrow::Borrow;
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 
 use arcstr::{ArcStr, literal};
+use foldhash::fast::RandomState;
 
 use super::Invalid;
 
@@ -18,6 +22,8 @@ const HEX_BYTES_MIN: usize = 7;
 const DATE_BYTES_MIN: usize = 7;
 /// Characters of base 62 or base64url that are an id, if a digit is among them: ids of common services have 14 or more.
 const TOKEN_BYTES_MIN: usize = 14;
+/// Names that a thread shares: those that an account may have in an hour, and some.
+const RECENT_MAX: usize = 256;
 /// What stands for an id.
 const ID: &str = "{id}";
 /// What stands for the end of a path that is too long.
@@ -72,19 +78,56 @@ impl EndpointName {
         if !is_method || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Self::UNKNOWN;
         }
-        let mut name = String::with_capacity(method.len().saturating_add(path.len()).saturating_add(8));
-        name.push_str(method);
-        name.push(' ');
-        for segment in below.split('/') {
-            let segment = shown(segment);
-            if name.len().saturating_add(segment.len()) >= ENDPOINT_BYTES_MAX.saturating_sub(REST.len()) {
-                name.push_str(REST);
-                break;
+        RECENT.with_borrow_mut(|recent| {
+            let name = &mut recent.text;
+            name.clear();
+            name.push_str(method);
+            name.push(' ');
+            for segment in below.split('/') {
+                let segment = shown(segment);
+                if name.len().saturating_add(segment.len()) >= ENDPOINT_BYTES_MAX.saturating_sub(REST.len()) {
+                    name.push_str(REST);
+                    break;
+                }
+                name.push('/');
+                name.push_str(segment);
             }
-            name.push('/');
-            name.push_str(segment);
+            recent.name()
+        })
+    }
+}
+
+/// Names that came lately to this thread: the same few come again and again, and to share them saves an allocation a
+/// request and a miss of the cache wherever two are compared.
+#[derive(Default)]
+struct Recent {
+    /// The text of the next name.
+    text: String,
+    names: HashSet<EndpointName, RandomState>,
+}
+
+thread_local! {
+    static RECENT: RefCell<Recent> = RefCell::default();
+}
+
+impl Recent {
+    fn name(&mut self) -> EndpointName {
+        if let Some(name) = self.names.get(self.text.as_str()) {
+            return name.clone();
         }
-        Self(name.into())
+        if self.names.len() >= RECENT_MAX {
+            self.names.clear();
+        }
+        let name = EndpointName(self.text.as_str().into());
+        self.names.insert(name.clone());
+        name
+    }
+}
+
+/// As a text: hash and comparison are the text's.
+impl Borrow<str> for EndpointName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -172,6 +215,18 @@ mod tests {
         for odd in ["", "GET /\u{e9}", "a\0", &"x".repeat(129)] {
             assert!(EndpointName::parse(odd).is_err(), "{odd:?}");
         }
+    }
+
+    #[test]
+    fn a_name_that_came_lately_is_shared_and_a_flood_of_others_ends_that() {
+        let first = EndpointName::of_path("GET", "/recent");
+        assert!(ArcStr::ptr_eq(&first.0, &EndpointName::of_path("GET", "/recent").0));
+        for other in ('a'..='z').flat_map(|a| ('a'..='z').map(move |b| format!("/recent/{a}{b}"))) {
+            assert_eq!(path(&other), format!("GET {other}"));
+        }
+        let later = EndpointName::of_path("GET", "/recent");
+        assert!(!ArcStr::ptr_eq(&first.0, &later.0));
+        assert_eq!(first, later);
     }
 
     #[test]

@@ -28,6 +28,15 @@ pub struct Spender {
     pub key_id: KeyId,
 }
 
+/// Which row of usage.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RowKey {
+    /// Whose, and when.
+    pub spender: Spender,
+    /// What it is spent on.
+    pub endpoint: EndpointName,
+}
+
 /// What requests came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
@@ -56,13 +65,17 @@ pub struct UsageRow {
     pub tally: Tally,
 }
 
-/// What is to be added to a row.
+/// What is to be added to a row: what one request came to, or some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Change {
-    /// What came.
-    pub added: Tally,
+    used: u32,
     /// Units of requests that were counted and then refused by the store.
-    pub given_back: u64,
+    given_back: u32,
+    denied: u32,
+    errors: u32,
+    answers: u32,
+    /// The bucket of all the answers.
+    bucket: u8,
 }
 
 impl Tally {
@@ -78,49 +91,65 @@ impl Tally {
 
     /// Makes a change.
     pub fn apply(&mut self, change: &Change) {
-        self.add(&change.added);
-        self.used = self.used.saturating_sub(change.given_back);
+        self.used = self.used.saturating_add(change.used.into()).saturating_sub(change.given_back.into());
+        self.denied = self.denied.saturating_add(change.denied.into());
+        self.errors = self.errors.saturating_add(change.errors.into());
+        if let Some(count) = self.latency.0.get_mut(usize::from(change.bucket)) {
+            *count = count.saturating_add(change.answers.into());
+        }
     }
 }
 
 impl Change {
     /// A request was counted.
-    pub fn count(&mut self, cost: Cost) {
-        self.added.used = self.added.used.saturating_add(cost.as_units().into());
+    #[must_use]
+    pub fn counted(cost: Cost) -> Self {
+        Self { used: cost.as_units(), ..Self::default() }
     }
 
     /// The units of a request that was counted are given back.
-    pub fn give_back(&mut self, cost: Cost) {
-        self.given_back = self.given_back.saturating_add(cost.as_units().into());
+    #[must_use]
+    pub fn given_back(cost: Cost) -> Self {
+        Self { given_back: cost.as_units(), ..Self::default() }
     }
 
     /// The limit denied a request.
-    pub fn deny(&mut self) {
-        self.added.denied = self.added.denied.saturating_add(1);
+    #[must_use]
+    pub fn denied() -> Self {
+        Self { denied: 1, ..Self::default() }
     }
 
     /// A request that was counted was answered after `took`.
-    pub fn answer(&mut self, is_error: bool, took: Duration) {
-        self.added.errors = self.added.errors.saturating_add(is_error.into());
-        self.added.latency.count(took);
+    #[must_use]
+    pub fn answered(is_error: bool, took: Duration) -> Self {
+        Self { errors: is_error.into(), answers: 1, bucket: bucket(took), ..Self::default() }
     }
 
-    /// Adds another.
-    pub fn add(&mut self, other: &Self) {
-        self.added.add(&other.added);
-        self.given_back = self.given_back.saturating_add(other.given_back);
+    /// The two as one; `None` if that cannot say both: answers of other buckets, or too many of anything.
+    #[must_use]
+    pub fn and(&self, later: &Self) -> Option<Self> {
+        let bucket = if self.answers == 0 { later.bucket } else { self.bucket };
+        if later.answers > 0 && later.bucket != bucket {
+            return None;
+        }
+        Some(Self {
+            used: self.used.checked_add(later.used)?,
+            given_back: self.given_back.checked_add(later.given_back)?,
+            denied: self.denied.checked_add(later.denied)?,
+            errors: self.errors.checked_add(later.errors)?,
+            answers: self.answers.checked_add(later.answers)?,
+            bucket,
+        })
     }
 }
 
-impl Latency {
-    fn count(&mut self, took: Duration) {
-        let bucket = BUCKET_ENDS_MS.iter().position(|end_ms| took <= Duration::from_millis((*end_ms).into()));
-        let bucket = bucket.unwrap_or(BUCKETS.saturating_sub(1));
-        if let Some(count) = self.0.get_mut(bucket) {
-            *count = count.saturating_add(1);
-        }
-    }
+fn bucket(took: Duration) -> u8 {
+    let ends = BUCKET_ENDS_MS.map(|end_ms| Duration::from_millis(end_ms.into()));
+    let before = ends.iter().filter(|end| took > **end).count();
+    u8::try_from(before.min(BUCKETS - 1)).unwrap_or_default()
+}
 
+impl Latency {
     /// How many answers are counted.
     #[must_use]
     pub fn answers(&self) -> u64 {
@@ -146,9 +175,9 @@ mod tests {
     use super::*;
 
     fn latency(took_us: &[u64]) -> Latency {
-        let mut latency = Latency::default();
-        took_us.iter().for_each(|us| latency.count(Duration::from_micros(*us)));
-        latency
+        let mut tally = Tally::default();
+        took_us.iter().for_each(|us| tally.apply(&Change::answered(false, Duration::from_micros(*us))));
+        tally.latency
     }
 
     #[test]
@@ -169,16 +198,43 @@ mod tests {
 
     #[test]
     fn units_that_are_given_back_are_taken_off() {
-        let (mut tally, mut change) = (Tally::default(), Change::default());
-        change.count(Cost::new(50).unwrap());
-        change.count(Cost::ONE);
-        change.give_back(Cost::new(50).unwrap());
-        tally.apply(&change);
+        let mut tally = Tally::default();
+        let cost = Cost::new(50).unwrap();
+        for change in [Change::counted(cost), Change::counted(Cost::ONE), Change::given_back(cost)] {
+            tally.apply(&change);
+        }
         assert_eq!(tally.used, 1);
 
-        let mut later = Change::default();
-        later.give_back(Cost::ONE);
-        tally.apply(&later);
+        tally.apply(&Change::given_back(cost));
         assert_eq!(tally.used, 0);
+    }
+
+    #[test]
+    fn two_changes_are_one_where_that_says_both() {
+        let (fast, slow) = (Duration::from_micros(300), Duration::from_millis(20));
+        let all = [
+            Change::counted(Cost::ONE),
+            Change::counted(Cost::new(7).unwrap()),
+            Change::given_back(Cost::ONE),
+            Change::denied(),
+            Change::answered(false, fast),
+            Change::answered(true, fast),
+            Change::answered(true, slow),
+        ];
+        for (first, second) in all.iter().flat_map(|first| all.iter().map(move |second| (first, second))) {
+            let (mut apart, mut together) =
+                (Tally { used: 9, ..Tally::default() }, Tally { used: 9, ..Tally::default() });
+            apart.apply(first);
+            apart.apply(second);
+            match first.and(second) {
+                Some(both) => together.apply(&both),
+                None => together = apart,
+            }
+            assert_eq!(apart, together, "{first:?} {second:?}");
+            let are_other_buckets = first.answers > 0 && second.answers > 0 && first.bucket != second.bucket;
+            assert_eq!(first.and(second).is_none(), are_other_buckets);
+        }
+        let much = Change { used: u32::MAX, ..Change::default() };
+        assert_eq!(much.and(&Change::counted(Cost::ONE)), None);
     }
 }

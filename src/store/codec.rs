@@ -40,7 +40,7 @@ use crate::domain::id::{AccountId, ClickId, KeyId, LinkId};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::key::KeyHash;
 use crate::domain::time::{Day, Timestamp};
-use crate::domain::usage::Spender;
+use crate::domain::usage::{RowKey, Spender};
 use crate::domain::window::Window;
 
 /// Most bytes in a record's body: above the largest (a link with 250 geo rules, 66 KiB), far below
@@ -76,16 +76,23 @@ fn compact() -> impl Options {
 
 /// Puts a body into the envelope.
 pub(super) fn seal<T: Serialize>(version: u8, body: &T) -> Result<Vec<u8>, bincode::Error> {
-    seal_with(options(), version, body)
+    // Most records are smaller.
+    seal_with(options(), version, body, 512)
 }
 
-/// The same, where small numbers take a byte.
-pub(super) fn seal_compact<T: Serialize>(version: u8, body: &T) -> Result<Vec<u8>, bincode::Error> {
-    seal_with(compact(), version, body)
+/// The same, where small numbers take a byte. `bytes_max`: it is larger only seldom.
+pub(super) fn seal_compact<T: Serialize>(version: u8, body: &T, bytes_max: usize) -> Result<Vec<u8>, bincode::Error> {
+    seal_with(compact(), version, body, bytes_max)
 }
 
-fn seal_with<T: Serialize>(options: impl Options, version: u8, body: &T) -> Result<Vec<u8>, bincode::Error> {
-    let mut bytes = vec![version];
+fn seal_with<T: Serialize>(
+    options: impl Options,
+    version: u8,
+    body: &T,
+    bytes_max: usize,
+) -> Result<Vec<u8>, bincode::Error> {
+    let mut bytes = Vec::with_capacity(bytes_max);
+    bytes.push(version);
     options.serialize_into(&mut bytes, body)?;
     let check = crc32fast::hash(&bytes);
     bytes.extend(check.to_be_bytes());
@@ -148,12 +155,12 @@ pub(super) fn usage_end_key(account: AccountId) -> [u8; 20] {
     usage_hour_key(account, Window::from_hours(u32::MAX))
 }
 
-pub(super) fn usage_key(spender: &Spender, endpoint: &EndpointName) -> Vec<u8> {
+pub(super) fn usage_key(RowKey { spender, endpoint }: &RowKey) -> Vec<u8> {
     let hour = usage_hour_key(spender.account_id, spender.window);
     [&hour, spender.key_id.as_bytes().as_slice(), endpoint.as_str().as_bytes()].concat()
 }
 
-pub(super) fn parse_usage_key(bytes: &[u8]) -> Result<(Spender, EndpointName), Damage> {
+pub(super) fn parse_usage_key(bytes: &[u8]) -> Result<RowKey, Damage> {
     let (account, rest) = bytes.split_first_chunk::<16>().ok_or(Damage::Short)?;
     let (hour, rest) = rest.split_first_chunk::<4>().ok_or(Damage::Short)?;
     let (key, endpoint) = rest.split_first_chunk::<16>().ok_or(Damage::Short)?;
@@ -161,14 +168,7 @@ pub(super) fn parse_usage_key(bytes: &[u8]) -> Result<(Spender, EndpointName), D
     let endpoint = EndpointName::parse(endpoint).map_err(|error| Damage::Body(format!("endpoint: {error}")))?;
     let window = Window::from_hours(u32::from_be_bytes(*hour));
     let (account_id, key_id) = (AccountId::from_bytes(*account), KeyId::from_bytes(*key));
-    Ok((Spender { account_id, window, key_id }, endpoint))
-}
-
-/// Whose usage a row is, and of which hour.
-pub(super) fn parse_usage_hour(bytes: &[u8]) -> Result<(AccountId, Window), Damage> {
-    let (account, rest) = bytes.split_first_chunk::<16>().ok_or(Damage::Short)?;
-    let hour = rest.first_chunk::<4>().ok_or(Damage::Short)?;
-    Ok((AccountId::from_bytes(*account), Window::from_hours(u32::from_be_bytes(*hour))))
+    Ok(RowKey { spender: Spender { account_id, window, key_id }, endpoint })
 }
 
 pub(super) fn parse_usage_account(bytes: &[u8]) -> Result<AccountId, Damage> {

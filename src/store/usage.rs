@@ -9,7 +9,7 @@ use super::records_usage as records;
 use super::{Store, StoreError, codec, damaged, engine};
 use crate::domain::endpoint::EndpointName;
 use crate::domain::id::AccountId;
-use crate::domain::usage::{Change, OTHER_KEYS, Spender, Tally, UsageRow};
+use crate::domain::usage::{Change, OTHER_KEYS, RowKey, Spender, Tally, UsageRow};
 use crate::domain::window::Window;
 
 /// Endpoints of an account and hour that have rows of their own: more than anybody reads. The rest are `other`.
@@ -23,10 +23,8 @@ const PURGE_STEP_ROWS: usize = 1000;
 /// A change of one row of usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageChange {
-    /// Whose, and when.
-    pub spender: Spender,
-    /// What it was spent on.
-    pub endpoint: EndpointName,
+    /// The row.
+    pub row: RowKey,
     /// What came.
     pub change: Change,
 }
@@ -112,7 +110,7 @@ impl Store {
         keys.extend(others.take_while(|key| key.starts_with(&prefix)).cloned());
         let mut hour = Hour::default();
         for key in &keys {
-            let (_spender, endpoint) = codec::parse_usage_key(key).map_err(damaged("usage", key))?;
+            let RowKey { spender: _, endpoint } = codec::parse_usage_key(key).map_err(damaged("usage", key))?;
             hour.note(endpoint);
         }
         Ok(hour)
@@ -127,15 +125,15 @@ impl Hour {
         }
     }
 
-    /// Where a change goes that has no row yet.
-    pub(super) fn place(&self, change: &UsageChange) -> (Spender, EndpointName) {
-        let has_place = self.endpoints.len() < ENDPOINTS_MAX || self.endpoints.contains(&change.endpoint);
+    /// Where a change goes whose row there is none of yet.
+    pub(super) fn place(&self, row: &RowKey) -> RowKey {
+        let has_place = self.endpoints.len() < ENDPOINTS_MAX || self.endpoints.contains(&row.endpoint);
         if has_place && self.rows < ROWS_MAX {
-            return (change.spender, change.endpoint.clone());
+            return row.clone();
         }
         let keys_have_place = self.rows < ROWS_MAX.saturating_mul(2);
-        let key_id = if keys_have_place { change.spender.key_id } else { OTHER_KEYS };
-        (Spender { key_id, ..change.spender }, EndpointName::OTHER)
+        let key_id = if keys_have_place { row.spender.key_id } else { OTHER_KEYS };
+        RowKey { spender: Spender { key_id, ..row.spender }, endpoint: EndpointName::OTHER }
     }
 }
 

@@ -9,19 +9,24 @@
 //! their order, end in the newest figures of each row that they name.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::slice;
 
 use foldhash::fast::RandomState;
+use indexmap::IndexMap;
 
 use super::changes::encode;
 use super::usage::{Hour, UsageChange};
 use super::{Store, StoreError, Trees, codec, damaged, engine, records_usage as records};
 use crate::clock::Stopwatch;
 use crate::domain::id::AccountId;
-use crate::domain::usage::Tally;
+use crate::domain::usage::{Change, RowKey, Tally};
 use crate::domain::window::Window;
 
-/// Changes that a record has: fewer bytes than a record may have, and some hundred microseconds of an operator's wait.
-const RECORD_ROWS: usize = 300;
+/// Rows that a record has, of about 80 bytes. A page of sled's gets up to 26 records, and one of more than 128 KiB were
+/// a file of its own: measured, with records of 300 rows usage cost a third more.
+const RECORD_ROWS: usize = 50;
+/// Changes that are made to them before it is written: some hundred microseconds of an operator's wait.
+const RECORD_CHANGES: usize = 5000;
 /// Rows that are folded at a time: an operator's write waits for some milliseconds.
 const FOLD_ROWS: usize = 300;
 /// Records that are removed at a time.
@@ -34,12 +39,14 @@ const FOLD_EVERY_US: u64 = 60_000_000;
 const AHEAD_MAX: usize = 100_000;
 const JOURNAL_MAX: usize = 500_000;
 
-/// What the journal holds, in memory. By the keys of the rows.
+/// What the journal holds, in memory.
 #[derive(Default)]
 pub(super) struct Journal {
     /// Rows that changed since folding began.
-    ahead: HashMap<Vec<u8>, Tally, RandomState>,
-    /// Rows that it has yet to write.
+    ahead: IndexMap<RowKey, Ahead, RandomState>,
+    /// Places there of the rows that are in no record as they are by now: at most as many as a record has.
+    unwritten: Vec<usize>,
+    /// Rows that it has yet to write, by their keys in the store.
     folding: BTreeMap<Vec<u8>, Tally>,
     /// What those accounts have rows of that are ahead, and of others, too.
     hours: HashMap<(AccountId, Window), Hour, RandomState>,
@@ -52,12 +59,9 @@ pub(super) struct Journal {
     since_folding: Option<Stopwatch>,
 }
 
-/// A row that a change was made to.
-struct Changed {
-    key: Vec<u8>,
-    /// What was ahead before; `None`: nothing.
-    before: Option<Tally>,
-    after: Tally,
+struct Ahead {
+    tally: Tally,
+    is_written: bool,
 }
 
 impl Journal {
@@ -80,18 +84,15 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Takes changes back whose record was not written.
-    fn undo(&mut self, changed: Vec<Changed>) {
-        for Changed { key, before, after: _ } in changed.into_iter().rev() {
-            match before {
-                Some(before) => drop(self.ahead.insert(key, before)),
-                None => {
-                    self.ahead.remove(&key);
-                    // It counts the row. What is read anew does not.
-                    codec::parse_usage_hour(&key).ok().and_then(|place| self.hours.remove(&place));
-                }
-            }
+    /// Makes a change to a row, if that is ahead.
+    fn change_ahead(&mut self, row: &RowKey, change: &Change) -> bool {
+        let Some((place, _key, ahead)) = self.ahead.get_full_mut(row) else { return false };
+        ahead.tally.apply(change);
+        if ahead.is_written {
+            ahead.is_written = false;
+            self.unwritten.push(place);
         }
+        true
     }
 
     fn is_folding(&self) -> bool {
@@ -100,7 +101,12 @@ impl Journal {
 
     fn is_due(&self) -> bool {
         let is_old = self.since_folding.is_none_or(|since| since.elapsed_us() >= FOLD_EVERY_US);
-        !self.ahead.is_empty() && (is_old || self.has_too_many())
+        self.can_begin() && (is_old || self.has_too_many())
+    }
+
+    /// A row that was folded while its last record is of an earlier state would fall back to that with a crash.
+    fn can_begin(&self) -> bool {
+        !self.is_folding() && !self.ahead.is_empty() && self.unwritten.is_empty()
     }
 
     fn has_too_many(&self) -> bool {
@@ -108,7 +114,8 @@ impl Journal {
     }
 
     fn begin_folding(&mut self) {
-        self.folding = std::mem::take(&mut self.ahead).into_iter().collect();
+        let ahead = std::mem::take(&mut self.ahead).into_iter();
+        self.folding = ahead.map(|(row, ahead)| (codec::usage_key(&row), ahead.tally)).collect();
         self.fold_until = self.next_number;
         self.written = 0;
         self.since_folding = Some(Stopwatch::start());
@@ -116,56 +123,60 @@ impl Journal {
 
     fn end_folding(&mut self) {
         self.fold_until = 0;
-        let places: BTreeSet<_> = self.ahead.keys().filter_map(|key| codec::parse_usage_hour(key).ok()).collect();
+        let places: BTreeSet<_> = self.ahead.keys().map(|row| (row.spender.account_id, row.spender.window)).collect();
         self.hours.retain(|place, _hour| places.contains(place));
     }
 }
 
 impl Store {
-    /// Writes up to a record of changes to the journal, the last first, and takes those that are done out of the list:
-    /// what is left after an error can be tried again. For the one thread that adds usage only. What concerns a damaged
-    /// row is passed over with an error line: the usage of all others must not wait for it.
+    /// Makes changes until a record is full, takes those from the list, and writes the record to the journal. What it
+    /// cannot write it tries again with the next call, before anything else. For the one thread that adds usage only.
+    /// What concerns a damaged row is passed over with an error line: the usage of all others must not wait for it.
     ///
     /// # Errors
     /// When the store fails or is closed.
-    pub fn add_usage(&self, changes: &mut Vec<UsageChange>) -> Result<(), StoreError> {
+    pub fn add_usage(&self, changes: &mut slice::Iter<'_, UsageChange>) -> Result<(), StoreError> {
         let lock = self.lock_rows()?;
         let mut journal = self.usage_journal.lock();
-        let left = changes.len().saturating_sub(RECORD_ROWS);
-        let mut changed = Vec::with_capacity(RECORD_ROWS);
-        for change in changes.iter().skip(left) {
+        self.write_record(&mut journal)?;
+        for change in changes.as_slice().iter().take(RECORD_CHANGES) {
             match self.change_row(&mut journal, change) {
-                Ok(row) => changed.push(row),
+                Ok(()) => {}
                 Err(error @ StoreError::Damaged { .. }) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(error, "usage of a damaged row is lost");
                 }
-                Err(error) => {
-                    journal.undo(changed);
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
+            }
+            changes.next();
+            if journal.unwritten.len() >= RECORD_ROWS {
+                break;
             }
         }
-        if let Err(error) = self.write_record(&mut journal, &changed) {
-            journal.undo(changed);
-            return Err(error);
-        }
-        changes.truncate(left);
+        self.write_record(&mut journal)?;
         drop((journal, lock));
         self.note_usage_written();
         Ok(())
     }
 
-    fn write_record(&self, journal: &mut Journal, changed: &[Changed]) -> Result<(), StoreError> {
-        if changed.is_empty() {
+    fn write_record(&self, journal: &mut Journal) -> Result<(), StoreError> {
+        if journal.unwritten.is_empty() {
             return Ok(());
         }
-        let bytes = records::journal_to_bytes(changed.iter().map(|row| (&row.key, &row.after)));
-        let bytes = bytes.map_err(encode("usage_journal"))?;
+        let mut rows = Vec::with_capacity(RECORD_ROWS);
+        let unwritten = journal.unwritten.iter().filter_map(|place| journal.ahead.get_index(*place));
+        rows.extend(unwritten.map(|(row, ahead)| (row, &ahead.tally)));
+        let bytes = records::journal_to_bytes(&rows);
         let number = codec::number_key(journal.next_number);
+        let bytes = bytes.map_err(encode("usage_journal"))?;
         self.trees.usage_journal.insert(number, bytes).map_err(engine("write usage"))?;
         journal.next_number = journal.next_number.saturating_add(1);
-        journal.written = journal.written.saturating_add(changed.len());
+        journal.written = journal.written.saturating_add(journal.unwritten.len());
+        for place in journal.unwritten.drain(..) {
+            if let Some((_key, row)) = journal.ahead.get_index_mut(place) {
+                row.is_written = true;
+            }
+        }
         Ok(())
     }
 
@@ -176,11 +187,11 @@ impl Store {
     pub fn fold_usage(&self) -> Result<(), StoreError> {
         for _step in 0..FOLD_STEPS_MAX {
             let mut journal = self.usage_journal.lock();
-            if !journal.is_folding() {
-                if !journal.is_due() {
-                    return Ok(());
-                }
+            if journal.is_due() {
                 journal.begin_folding();
+            }
+            if !journal.is_folding() {
+                return Ok(());
             }
             let is_behind = journal.has_too_many();
             drop(journal);
@@ -199,7 +210,7 @@ impl Store {
     pub fn fold_all_usage(&self) -> Result<(), StoreError> {
         self.fold_to_end()?;
         let mut journal = self.usage_journal.lock();
-        if !journal.is_folding() && !journal.ahead.is_empty() {
+        if journal.can_begin() {
             journal.begin_folding();
         }
         drop(journal);
@@ -255,16 +266,14 @@ impl Store {
     }
 
     /// Makes a change to the row that it goes to.
-    fn change_row(&self, journal: &mut Journal, change: &UsageChange) -> Result<Changed, StoreError> {
-        let mut key = codec::usage_key(&change.spender, &change.endpoint);
-        if let Some(tally) = journal.ahead.get_mut(&key) {
-            let before = *tally;
-            tally.apply(&change.change);
-            return Ok(Changed { after: *tally, before: Some(before), key });
+    fn change_row(&self, journal: &mut Journal, UsageChange { row, change }: &UsageChange) -> Result<(), StoreError> {
+        if journal.change_ahead(row, change) {
+            return Ok(());
         }
-        let mut found = self.find_tally(journal, &key)?;
-        if found.is_none() {
-            let place = (change.spender.account_id, change.spender.window);
+        let mut row = row.clone();
+        let mut tally = self.find_tally(journal, &row)?;
+        if tally.is_none() {
+            let place = (row.spender.account_id, row.spender.window);
             let hour = match journal.hours.get(&place) {
                 Some(hour) => hour,
                 None => {
@@ -272,27 +281,31 @@ impl Store {
                     journal.hours.entry(place).or_insert(read)
                 }
             };
-            let (spender, endpoint) = hour.place(change);
-            key = codec::usage_key(&spender, &endpoint);
-            found = self.find_tally(journal, &key)?;
-            if found.is_none()
+            row = hour.place(&row);
+            if journal.change_ahead(&row, change) {
+                return Ok(());
+            }
+            tally = self.find_tally(journal, &row)?;
+            if tally.is_none()
                 && let Some(hour) = journal.hours.get_mut(&place)
             {
-                hour.note(endpoint);
+                hour.note(row.endpoint.clone());
             }
         }
-        let mut after = found.unwrap_or_default();
-        after.apply(&change.change);
-        let before = journal.ahead.insert(key.clone(), after);
-        Ok(Changed { key, before, after })
+        let mut tally = tally.unwrap_or_default();
+        tally.apply(change);
+        let (place, _none) = journal.ahead.insert_full(row, Ahead { tally, is_written: false });
+        journal.unwritten.push(place);
+        Ok(())
     }
 
-    /// A row as it is by now.
-    fn find_tally(&self, journal: &Journal, key: &[u8]) -> Result<Option<Tally>, StoreError> {
-        if let Some(tally) = journal.ahead.get(key).or_else(|| journal.folding.get(key)) {
+    /// A row as it was before folding began, or as it is written.
+    fn find_tally(&self, journal: &Journal, row: &RowKey) -> Result<Option<Tally>, StoreError> {
+        let key = codec::usage_key(row);
+        if let Some(tally) = journal.folding.get(&key) {
             return Ok(Some(*tally));
         }
-        let bytes = self.trees.usage.get(key).map_err(engine("read usage"))?;
-        bytes.map(|bytes| records::tally_from_bytes(&bytes)).transpose().map_err(damaged("usage", key))
+        let bytes = self.trees.usage.get(&key).map_err(engine("read usage"))?;
+        bytes.map(|bytes| records::tally_from_bytes(&bytes)).transpose().map_err(damaged("usage", &key))
     }
 }

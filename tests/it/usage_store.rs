@@ -12,7 +12,7 @@ use klinky::domain::id::{AccountId, KeyId};
 use klinky::domain::plan::PlanId;
 use klinky::domain::text::Name;
 use klinky::domain::time::Timestamp;
-use klinky::domain::usage::{Change, OTHER_KEYS, Spender};
+use klinky::domain::usage::{Change, OTHER_KEYS, RowKey, Spender};
 use klinky::domain::window::Window;
 use klinky::housekeeping::{Housekeeping, Retention};
 use klinky::store::{Store, UsageChange};
@@ -40,18 +40,23 @@ fn key(number: u16) -> KeyId {
 
 /// One unit of a key's for an endpoint.
 pub(crate) fn unit(account_id: AccountId, at: Timestamp, key_number: u16, path: &str) -> UsageChange {
-    let mut change = Change::default();
-    change.count(Cost::ONE);
+    let change = Change::counted(Cost::ONE);
     let spender = Spender { account_id, window: Window::at(at), key_id: key(key_number) };
-    UsageChange { spender, endpoint: EndpointName::of_route("GET", path), change }
+    UsageChange { row: RowKey { spender, endpoint: EndpointName::of_route("GET", path) }, change }
 }
 
 pub(crate) fn add(store: &Store, changes: impl IntoIterator<Item = UsageChange>) {
-    let mut changes: Vec<UsageChange> = changes.into_iter().collect();
-    while !changes.is_empty() {
-        store.add_usage(&mut changes).unwrap();
-    }
+    add_to_journal(store, changes);
     store.fold_all_usage().unwrap();
+}
+
+/// The same, and nothing is folded.
+pub(crate) fn add_to_journal(store: &Store, changes: impl IntoIterator<Item = UsageChange>) {
+    let changes: Vec<UsageChange> = changes.into_iter().collect();
+    let mut left = changes.iter();
+    while left.len() > 0 {
+        store.add_usage(&mut left).unwrap();
+    }
 }
 
 fn rows(store: &Store, account: AccountId) -> BTreeMap<(KeyId, String), u64> {
@@ -109,7 +114,7 @@ fn usage_goes_with_its_account_also_what_comes_late() {
     add(&store, instants.map(|at| unit(gone, at, 1, "/a")));
     add(&store, [unit(stays, at(START), 1, "/a")]);
     let late = unit(gone, at(START), 1, "/late");
-    usage.count(late.spender, &late.endpoint, Cost::ONE);
+    usage.count(late.row.spender, &late.row.endpoint, Cost::ONE);
 
     store.remove_account(gone, &author()).unwrap();
     usage.catch_up().unwrap();
@@ -149,9 +154,10 @@ fn a_closed_store_takes_none_and_what_it_did_not_take_is_left() {
     let store = open(dir.path(), Duration::from_millis(100));
     let account = account(&store);
     store.close().unwrap();
-    let mut changes = vec![unit(account, at(START), 1, "/a")];
+    let changes = [unit(account, at(START), 1, "/a")];
+    let mut left = changes.iter();
 
-    assert!(store.add_usage(&mut changes).is_err());
+    assert!(store.add_usage(&mut left).is_err());
 
-    assert_eq!(changes.len(), 1);
+    assert_eq!(left.len(), 1);
 }
