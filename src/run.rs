@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,16 +116,16 @@ fn raise_open_files() {
     }
 }
 
-/// Log lines go to standard error by a thread of their own. Dropping the guard writes what is left.
+/// Log lines go to standard error by a thread of their own, which writes all that wait at once. Dropping the guard writes
+/// what is left.
 fn start_logs(args: &ServeArgs) -> Result<WorkerGuard, Box<dyn Error>> {
-    let (writer, guard) = tracing_appender::non_blocking(io::stderr());
+    let (writer, guard) = tracing_appender::non_blocking(BufWriter::with_capacity(64 * 1024, io::stderr()));
     let lines = tracing_subscriber::fmt()
         // actix_server says at each start and stop what we say already; actix_http logs as errors what clients
         // send that is no HTTP, which is nobody's to mend.
         .with_env_filter(EnvFilter::try_new(format!("actix_server=warn,actix_http=off,{}", args.log))?)
         .with_writer(writer)
-        .with_target(false)
-        .with_ansi(io::stderr().is_terminal());
+        .with_target(false);
     match args.log_format()? {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).init(),

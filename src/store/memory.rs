@@ -101,6 +101,11 @@ impl Memory {
         self.accounts.contains_key(&account)
     }
 
+    /// An account that a key names and that there is none of.
+    pub(super) fn missing_account(&self) -> Option<AccountId> {
+        self.keys.iter().map(|key| key.account_id).find(|account| !self.has_account(*account))
+    }
+
     pub(super) fn find_terms(&self, account: AccountId) -> Option<Terms> {
         self.accounts.get(&account).map(|terms| terms.clone())
     }
