@@ -23,7 +23,6 @@
 //! | `deferred_events` | number, big-endian `u64` | record: up to 100 clicks and conversions that are yet to be recorded |
 //! | `conversions` | link id ‖ visitor (32) | milliseconds, big-endian `i64` |
 //! | `usage` | account id ‖ hour, big-endian `u32` ‖ key id ‖ endpoint (36 and more) | record |
-//! | `usage_journal` | number, big-endian `u64` | record: rows of usage as they are to be |
 //! | `audit` | number, big-endian `u64` | record |
 //! | `idempotency` | account id ‖ SHA-256 of the key (48), and for each piece of the body ‖ its number, big-endian `u16` (50) | record |
 //! | `idempotency_by_time` | expiry, milliseconds as big-endian `i64` ‖ account id ‖ SHA-256 (56) | – |
@@ -97,6 +96,19 @@ fn seal_with<T: Serialize>(
     let check = crc32fast::hash(&bytes);
     bytes.extend(check.to_be_bytes());
     Ok(bytes)
+}
+
+/// A record as it stands in a file of many: its length, big-endian `u32`, and the record.
+pub(super) fn frame(record: &[u8]) -> Result<Vec<u8>, std::num::TryFromIntError> {
+    let length = u32::try_from(record.len())?;
+    Ok([&length.to_be_bytes(), record].concat())
+}
+
+/// The first record, and what follows it; `None` where the bytes end before it does, or are zeros.
+pub(super) fn parse_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, after) = bytes.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok().filter(|length| *length > 0)?;
+    after.split_at_checked(length)
 }
 
 /// The version that a record says it has, where there are several to read.

@@ -275,7 +275,7 @@ mod tests {
     /// A committer whose disk refuses: `/dev/null` cannot be synced.
     fn refusing(dir: &tempfile::TempDir, within: Duration) -> Committer {
         let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
-        Committer::start(Disk::new(db, File::open("/dev/null").unwrap(), dir.path()), within).unwrap()
+        Committer::start(Disk::new(db, File::open("/dev/null").unwrap(), dir.path(), Arc::default()), within).unwrap()
     }
 
     #[test]

@@ -1,25 +1,29 @@
-//! What a commit syncs: sled's log, its file, and the blobs beside it.
+//! What a commit syncs: sled's log, its file, and the files beside it.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::journal_files::Unsynced;
 
 /// What a commit syncs: sled's file, and the files of their own that sled 0.34 gives to leaves over 128 KiB (a few
-/// links with the longest URLs are enough) and never syncs itself.
+/// links with the longest URLs are enough) and never syncs itself; and our own journal.
 pub(super) struct Disk {
     db: sled::Db,
     file: File,
     blobs: PathBuf,
     /// The names of the blobs that are on disk.
     synced: HashSet<OsString>,
+    journal: Arc<Unsynced>,
 }
 
 impl Disk {
     /// `file` is sled's own in `engine_dir`, opened once more.
-    pub(super) fn new(db: sled::Db, file: File, engine_dir: &Path) -> Self {
-        Self { db, file, blobs: engine_dir.join("blobs"), synced: HashSet::new() }
+    pub(super) fn new(db: sled::Db, file: File, engine_dir: &Path, journal: Arc<Unsynced>) -> Self {
+        Self { db, file, blobs: engine_dir.join("blobs"), synced: HashSet::new(), journal }
     }
 
     /// Makes all that was written so far durable.
@@ -27,7 +31,7 @@ impl Disk {
         self.db.flush().map_err(|error| error.to_string())?;
         // Before the file whose records name them.
         self.sync_blobs().map_err(|error| error.to_string())?;
-        self.file.sync_data().map_err(|error| error.to_string())
+        self.file.sync_data().and_then(|()| self.journal.sync()).map_err(|error| error.to_string())
     }
 
     fn sync_blobs(&mut self) -> io::Result<()> {
@@ -61,7 +65,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
         let file = File::options().write(true).open(dir.path().join("db")).unwrap();
-        let mut disk = Disk::new(db.clone(), file, dir.path());
+        let mut disk = Disk::new(db.clone(), file, dir.path(), Arc::default());
         disk.commit().unwrap();
         assert!(disk.synced.is_empty());
 

@@ -6,7 +6,7 @@
 //! - `links`: links; `recording`, `clicks`: what becomes of them, written and read; `deferred`: what is yet to be.
 //! - `memory`, `memory_links`: the copies that requests read; `changes`: the transaction that writes both.
 //! - `counters`: units used; `take` decides and counts in one step, from blocks taken by compare-and-swap.
-//! - `usage`: what each key spent on each endpoint, per hour; `usage_journal`: what is ahead of its rows.
+//! - `usage`: what each key spent on each endpoint, per hour. What is ahead of its rows is in files beside sled.
 //! - `idempotency`: answers that are given again.
 //! - `audit`: one line per administrative write, in the same transaction as the write.
 //! - `room`: keeps a full disk away from sled.
@@ -28,6 +28,7 @@ mod deferred;
 mod directory;
 mod disk;
 mod idempotency;
+mod journal_files;
 mod keys;
 mod links;
 mod load;
@@ -212,7 +213,6 @@ struct Trees {
     conversions: sled::Tree,
     deferred_events: sled::Tree,
     usage: sled::Tree,
-    usage_journal: sled::Tree,
     audit: sled::Tree,
     meta: sled::Tree,
 }

@@ -18,6 +18,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -27,6 +28,7 @@ use super::counters::Counters;
 use super::deferred::Deferred;
 use super::disk::Disk;
 use super::idempotency::KeptAnswers;
+use super::journal_files::Unsynced;
 use super::marker::{ENGINE_DIR, Lock, MARKER_FILE, MARKER_FILE_NEW, Marker, STORE_VERSION, Seal};
 use super::memory::Memory;
 use super::memory_links::LinkMemory;
@@ -132,7 +134,8 @@ impl Store {
         }
         let next_number = Self::next_audit_number(&trees.audit).map_err(|error| damage(dir, &error))?;
         let unusable = |error| unusable(dir, error);
-        let disk = Disk::new(db.clone(), file, &dir.join(ENGINE_DIR));
+        let unsynced = Arc::new(Unsynced::default());
+        let disk = Disk::new(db.clone(), file, &dir.join(ENGINE_DIR), Arc::clone(&unsynced));
         let committer = Committer::start(disk, options.flush_within).map_err(unusable)?;
         let store = Self {
             counters: Counters::new(trees.counters.clone(), committer.numbers()),
@@ -145,7 +148,7 @@ impl Store {
             writing: Mutex::new(Writing { next_number, is_closed: false }),
             memory,
             links,
-            usage_journal: Mutex::new(Journal::load(&trees).map_err(|error| damage(dir, &error))?),
+            usage_journal: Mutex::new(Journal::load(dir, unsynced).map_err(unusable)?),
             deferred: Deferred::load(&trees).map_err(|error| damage(dir, &error))?,
             trees,
             db,
@@ -174,6 +177,7 @@ impl Store {
         self.writing.lock().is_closed = true;
         self.counters.settle_all()?;
         self.write_phase(Phase::Closed)?;
+        self.remove_folded_usage()?;
         self.committer.stop();
         self.seal.close().map_err(|error| StoreError::Commit { reason: error.to_string() })
     }
@@ -206,7 +210,7 @@ impl Store {
         self.links.clear();
         self.counters.clear();
         self.deferred.clear();
-        *self.usage_journal.lock() = Journal::default();
+        self.clear_usage_journal()?;
         load::all(&self.trees, &self.memory, &self.links)
     }
 }

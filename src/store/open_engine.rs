@@ -112,7 +112,6 @@ pub(super) fn open_trees(db: &sled::Db) -> Result<Trees, StoreError> {
         conversions: open("conversions")?,
         deferred_events: open("deferred_events")?,
         usage: open("usage")?,
-        usage_journal: open("usage_journal")?,
         audit: open("audit")?,
         meta: open("meta")?,
     })

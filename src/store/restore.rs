@@ -277,7 +277,6 @@ impl Restore<'_> {
             &trees.conversions,
             &trees.deferred_events,
             &trees.usage,
-            &trees.usage_journal,
             // What was to go with an account must not go from among the rows that come back under the same ids.
             &trees.doomed_links,
         ];

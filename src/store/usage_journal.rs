@@ -1,36 +1,39 @@
 //! The journal of usage: what is ahead of its rows.
 //!
 //! To write a row costs as much as a request, and with many keys each request is a row's. So what changed is written to
-//! the journal, many rows in one record, and on disk with the next commit; the rows themselves are written later
-//! (folding), each once for all the changes that came meanwhile. Memory has the rows that are ahead, so that nothing
-//! is read twice.
+//! files beside sled (`journal_files.rs`), and on disk with the next commit; the rows themselves are written later
+//! (folding), each once for all the changes that came meanwhile, and then the files that named them are removed. Memory
+//! has the rows that are ahead, so that nothing is read twice.
 //!
 //! The journal says what rows are to be, not what is to be added to them: whatever a crash leaves, its records, read in
 //! their order, end in the newest figures of each row that they name.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::slice;
+use std::path::Path;
+use std::sync::Arc;
+use std::{io, slice};
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
 use super::changes::encode;
+use super::commits::Commits;
+use super::journal_files::{self, JournalFiles, Unsynced};
 use super::usage::{Hour, UsageChange};
-use super::{Store, StoreError, Trees, codec, damaged, engine, records_usage as records};
+use super::{Store, StoreError, codec, damaged, engine, records_usage as records};
 use crate::clock::Stopwatch;
 use crate::domain::id::AccountId;
 use crate::domain::usage::{Change, RowKey, Tally};
 use crate::domain::window::Window;
 
-/// Rows that a record has, of about 80 bytes. A page of sled's gets up to 26 records, and one of more than 128 KiB were
-/// a file of its own: measured, with records of 300 rows usage cost a third more.
-const RECORD_ROWS: usize = 50;
+/// The directory of its files, in the data directory.
+pub(super) const JOURNAL_DIR: &str = "usage-journal";
+/// Rows that a record has, of about 80 bytes each.
+const RECORD_ROWS: usize = 500;
 /// Changes that are made to them before it is written: some hundred microseconds of an operator's wait.
 const RECORD_CHANGES: usize = 5000;
 /// Rows that are folded at a time: an operator's write waits for some milliseconds.
 const FOLD_ROWS: usize = 300;
-/// Records that are removed at a time.
-const REMOVED_RECORDS: usize = 1000;
 /// Steps of folding in a round, where it has fallen behind: what comes meanwhile waits for the next round.
 const FOLD_STEPS_MAX: usize = 20;
 /// Folding begins this long after it last began, or sooner with so many rows ahead (about 300 bytes of memory each), or
@@ -39,22 +42,22 @@ const FOLD_EVERY_US: u64 = 60_000_000;
 const AHEAD_MAX: usize = 100_000;
 const JOURNAL_MAX: usize = 500_000;
 
-/// What the journal holds, in memory.
-#[derive(Default)]
+/// The journal, and what of it is in memory.
 pub(super) struct Journal {
+    files: JournalFiles,
     /// Rows that changed since folding began.
     ahead: IndexMap<RowKey, Ahead, RandomState>,
     /// Places there of the rows that are in no record as they are by now: at most as many as a record has.
     unwritten: Vec<usize>,
-    /// Rows that it has yet to write, by their keys in the store.
+    /// Rows that folding has yet to write, by their keys in the store.
     folding: BTreeMap<Vec<u8>, Tally>,
+    /// The last file that names them.
+    folding_until: u64,
+    /// The last file whose rows are all folded, and the commit with which they are on disk: then it can go.
+    folded: Option<(u64, u64)>,
     /// What those accounts have rows of that are ahead, and of others, too.
     hours: HashMap<(AccountId, Window), Hour, RandomState>,
-    /// The number that the next record gets.
-    next_number: u64,
-    /// Records before this one go when folding ends.
-    fold_until: u64,
-    /// Rows in the records from there on.
+    /// Rows in the records since folding began.
     written: usize,
     since_folding: Option<Stopwatch>,
 }
@@ -65,23 +68,29 @@ struct Ahead {
 }
 
 impl Journal {
-    /// Reads what an earlier process has left: it is folded first.
-    pub(super) fn load(trees: &Trees) -> Result<Self, StoreError> {
-        let mut journal = Self::default();
-        for record in trees.usage_journal.iter() {
-            let (key, bytes) = record.map_err(engine("read the journal of usage"))?;
-            let number = codec::parse_number(&key).map_err(damaged("usage_journal", &key))?;
-            journal.next_number = number.saturating_add(1);
-            match records::journal_from_bytes(&bytes).map_err(damaged("usage_journal", &key)) {
-                Ok(rows) => journal.folding.extend(rows),
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, "usage of a damaged record is lost");
-                }
-            }
-        }
-        journal.fold_until = journal.next_number;
-        Ok(journal)
+    /// Reads what an earlier process has left in the data directory: it is folded first.
+    pub(super) fn load(data_dir: &Path, unsynced: Arc<Unsynced>) -> io::Result<Self> {
+        let dir = data_dir.join(JOURNAL_DIR);
+        let mut files = JournalFiles::open(dir.clone(), unsynced)?;
+        let mut folding = BTreeMap::new();
+        journal_files::read(&dir, records::journal_from_bytes, |place, rows| match rows {
+            Ok(rows) => folding.extend(rows),
+            Err(damage) => tracing::error!(place, %damage, "usage of a damaged record is lost"),
+        })?;
+        let folding_until = files.end();
+        // There may be files without a row.
+        let folded = folding.is_empty().then_some((folding_until, 0));
+        Ok(Self {
+            files,
+            ahead: IndexMap::default(),
+            unwritten: Vec::new(),
+            folding,
+            folding_until,
+            folded,
+            hours: HashMap::default(),
+            written: 0,
+            since_folding: None,
+        })
     }
 
     /// Makes a change to a row, if that is ahead.
@@ -95,8 +104,28 @@ impl Journal {
         true
     }
 
+    /// Writes the rows that changed to a record.
+    fn write_record(&mut self) -> Result<(), StoreError> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        let mut rows = Vec::with_capacity(RECORD_ROWS);
+        let unwritten = self.unwritten.iter().filter_map(|place| self.ahead.get_index(*place));
+        rows.extend(unwritten.map(|(row, ahead)| (row, &ahead.tally)));
+        let bytes = records::journal_to_bytes(&rows);
+        let bytes = bytes.map_err(encode("usage_journal"))?;
+        self.files.append(&bytes).map_err(refused("write usage"))?;
+        self.written = self.written.saturating_add(self.unwritten.len());
+        for place in self.unwritten.drain(..) {
+            if let Some((_key, row)) = self.ahead.get_index_mut(place) {
+                row.is_written = true;
+            }
+        }
+        Ok(())
+    }
+
     fn is_folding(&self) -> bool {
-        !self.folding.is_empty() || self.fold_until > 0
+        !self.folding.is_empty()
     }
 
     fn is_due(&self) -> bool {
@@ -116,15 +145,36 @@ impl Journal {
     fn begin_folding(&mut self) {
         let ahead = std::mem::take(&mut self.ahead).into_iter();
         self.folding = ahead.map(|(row, ahead)| (codec::usage_key(&row), ahead.tally)).collect();
-        self.fold_until = self.next_number;
+        self.folding_until = self.files.end();
         self.written = 0;
         self.since_folding = Some(Stopwatch::start());
     }
 
-    fn end_folding(&mut self) {
-        self.fold_until = 0;
+    /// `commit`: the one with which all its rows are on disk.
+    fn end_folding(&mut self, commit: u64) {
+        self.folded = Some((self.folding_until, commit));
         let places: BTreeSet<_> = self.ahead.keys().map(|row| (row.spender.account_id, row.spender.window)).collect();
         self.hours.retain(|place, _hour| places.contains(place));
+    }
+
+    fn remove_folded(&mut self, commits: &Commits) -> Result<(), StoreError> {
+        if let Some((until, commit)) = self.folded
+            && commits.is_done(commit)
+        {
+            self.files.remove_until(until).map_err(refused("remove a journal"))?;
+            self.folded = None;
+        }
+        Ok(())
+    }
+}
+
+/// The file system refuses as sled does.
+fn refused(attempt: &'static str) -> impl Fn(io::Error) -> StoreError {
+    move |error| {
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return StoreError::Full;
+        }
+        StoreError::Engine { attempt, source: error.into() }
     }
 }
 
@@ -138,7 +188,7 @@ impl Store {
     pub fn add_usage(&self, changes: &mut slice::Iter<'_, UsageChange>) -> Result<(), StoreError> {
         let lock = self.lock_rows()?;
         let mut journal = self.usage_journal.lock();
-        self.write_record(&mut journal)?;
+        journal.write_record()?;
         for change in changes.as_slice().iter().take(RECORD_CHANGES) {
             match self.change_row(&mut journal, change) {
                 Ok(()) => {}
@@ -153,30 +203,9 @@ impl Store {
                 break;
             }
         }
-        self.write_record(&mut journal)?;
+        journal.write_record()?;
         drop((journal, lock));
         self.note_usage_written();
-        Ok(())
-    }
-
-    fn write_record(&self, journal: &mut Journal) -> Result<(), StoreError> {
-        if journal.unwritten.is_empty() {
-            return Ok(());
-        }
-        let mut rows = Vec::with_capacity(RECORD_ROWS);
-        let unwritten = journal.unwritten.iter().filter_map(|place| journal.ahead.get_index(*place));
-        rows.extend(unwritten.map(|(row, ahead)| (row, &ahead.tally)));
-        let bytes = records::journal_to_bytes(&rows);
-        let number = codec::number_key(journal.next_number);
-        let bytes = bytes.map_err(encode("usage_journal"))?;
-        self.trees.usage_journal.insert(number, bytes).map_err(engine("write usage"))?;
-        journal.next_number = journal.next_number.saturating_add(1);
-        journal.written = journal.written.saturating_add(journal.unwritten.len());
-        for place in journal.unwritten.drain(..) {
-            if let Some((_key, row)) = journal.ahead.get_index_mut(place) {
-                row.is_written = true;
-            }
-        }
         Ok(())
     }
 
@@ -185,6 +214,7 @@ impl Store {
     /// # Errors
     /// When the store fails or is closed; then it is tried again.
     pub fn fold_usage(&self) -> Result<(), StoreError> {
+        self.remove_folded_usage()?;
         for _step in 0..FOLD_STEPS_MAX {
             let mut journal = self.usage_journal.lock();
             if journal.is_due() {
@@ -225,8 +255,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes one step of the rows that are being folded; those of accounts that were removed are passed over. With the
-    /// last of them the records go that named them.
+    /// Writes one step of the rows that are being folded; those of accounts that were removed are passed over.
     fn fold_step(&self) -> Result<(), StoreError> {
         let lock = self.lock_rows()?;
         let mut journal = self.usage_journal.lock();
@@ -242,20 +271,27 @@ impl Store {
             journal.folding.pop_first();
         }
         if journal.folding.is_empty() {
-            // The oldest first: whatever a crash leaves of them ends in the same figures.
-            let (mut done, mut records) = (sled::Batch::default(), 0_usize);
-            let until = codec::number_key(journal.fold_until);
-            for key in self.trees.usage_journal.range(..until).keys().take(REMOVED_RECORDS) {
-                done.remove(key.map_err(engine("read the journal of usage"))?);
-                records = records.saturating_add(1);
-            }
-            self.trees.usage_journal.apply_batch(done).map_err(engine("write usage"))?;
-            if records < REMOVED_RECORDS {
-                journal.end_folding();
-            }
+            journal.end_folding(self.committer.numbers().next());
         }
         drop((journal, lock));
         self.note_usage_written();
+        Ok(())
+    }
+
+    /// Removes the files of what was folded, once that is on disk.
+    pub(super) fn remove_folded_usage(&self) -> Result<(), StoreError> {
+        self.usage_journal.lock().remove_folded(&self.committer.numbers())
+    }
+
+    /// Forgets all of it, for a store that is emptied.
+    pub(super) fn clear_usage_journal(&self) -> Result<(), StoreError> {
+        let mut journal = self.usage_journal.lock();
+        let last = journal.files.end();
+        journal.files.remove_until(last).map_err(refused("empty the journal of usage"))?;
+        journal.ahead.clear();
+        journal.unwritten.clear();
+        journal.folding.clear();
+        journal.hours.clear();
         Ok(())
     }
 

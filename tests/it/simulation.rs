@@ -29,6 +29,8 @@ use tempfile::TempDir;
 use crate::harness::{START, at};
 use crate::store::open;
 
+/// So long that no request waits for a commit, however busy the machine is.
+const FLUSH: Duration = Duration::from_secs(3600);
 const STEPS: u32 = 4000;
 const ACCOUNTS: usize = 6;
 
@@ -50,7 +52,7 @@ impl Simulation {
         let dir = tempfile::tempdir().unwrap();
         let mut simulation = Self {
             rng: StdRng::seed_from_u64(seed),
-            store: Arc::new(open(dir.path(), Duration::from_millis(100))),
+            store: Arc::new(open(dir.path(), FLUSH)),
             dir,
             format: KeyFormat::new("klinky").unwrap(),
             now: at(START),
@@ -154,7 +156,7 @@ impl Simulation {
         let old =
             std::mem::replace(&mut self.store, Arc::new(open(tempfile::tempdir().unwrap().path(), Duration::ZERO)));
         drop(old);
-        self.store = Arc::new(open(self.dir.path(), Duration::from_millis(100)));
+        self.store = Arc::new(open(self.dir.path(), FLUSH));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Usage on its way to its rows: what a crash leaves of the journal ends in the right figures, wherever it comes.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ fn what_is_added_is_in_the_journal_until_it_is_folded() {
     // A crash, as far as the store knows.
     drop(store);
     let left = verify(dir.path());
-    assert!(left.starts_with("0 faults in ") && left.contains(" 0 usage, 14 usage_journal, "), "{left}");
+    assert!(left.starts_with("0 faults in ") && left.contains(" 0 usage, 2 usage-journal, "), "{left}");
 
     let store = open(dir.path(), FLUSH);
     store.fold_all_usage().unwrap();
@@ -56,7 +57,7 @@ fn what_is_added_is_in_the_journal_until_it_is_folded() {
     store.close().unwrap();
     drop(store);
     let left = verify(dir.path());
-    assert!(left.starts_with("0 faults in ") && left.contains(" 700 usage, 0 usage_journal, "), "{left}");
+    assert!(left.starts_with("0 faults in ") && left.contains(" 700 usage, 0 usage-journal, "), "{left}");
 }
 
 #[test]
@@ -143,17 +144,63 @@ fn a_dump_of_a_crashed_server_has_what_was_not_folded_and_nothing_of_accounts_th
 
 #[test]
 fn a_damaged_record_of_the_journal_is_found_and_stops_nothing() {
-    let whole = crate::verify::Whole::new();
-    let damaged = whole.damaged(|db| drop(db.open_tree("usage_journal").unwrap().insert([0; 8], b"torn!").unwrap()));
-    let found = verify(damaged.path());
-    assert!(found.contains("usage_journal 0000000000000000: its checksum does not match"), "{found}");
+    let dir = tempfile::tempdir().unwrap();
+    let (store, account) = opened(dir.path());
+    add(&store, account);
+    drop(store);
+    let file = dir.path().join("usage-journal/1");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let found = verify(dir.path());
+    assert!(found.starts_with("usage-journal 1.0: its checksum does not match\n1 faults in "), "{found}");
 
-    let store = open(damaged.path(), FLUSH);
-    let before = rows(&store);
+    let store = open(dir.path(), FLUSH);
     store.fold_all_usage().unwrap();
 
-    assert_eq!(rows(&store), before);
+    assert_eq!(rows(&store), [(1, 200)].into(), "those of the second record");
     store.close().unwrap();
     drop(store);
-    assert!(verify(damaged.path()).contains(" 0 usage_journal, "));
+    assert!(verify(dir.path()).starts_with("0 faults in "));
+}
+
+/// As a power cut leaves it: what was being written was never on disk as a whole.
+#[test]
+fn the_torn_end_of_the_journal_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, account) = opened(dir.path());
+    add(&store, account);
+    drop(store);
+    let file = dir.path().join("usage-journal/1");
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 7]).unwrap();
+    assert!(verify(dir.path()).starts_with("0 faults in "));
+
+    let store = open(dir.path(), FLUSH);
+    add(&store, account);
+    store.fold_all_usage().unwrap();
+
+    assert_eq!(rows(&store), [(1, 200), (2, 500)].into());
+}
+
+#[test]
+fn files_of_what_is_folded_go_once_that_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, account) = opened(dir.path());
+    let files = || fs::read_dir(dir.path().join("usage-journal")).unwrap().count();
+    for _round in 0..3 {
+        add(&store, account);
+        store.fold_all_usage().unwrap();
+    }
+    assert_eq!(files(), 3);
+
+    store.probe().unwrap();
+    store.fold_usage().unwrap();
+    assert_eq!(files(), 0);
+
+    add(&store, account);
+    store.fold_all_usage().unwrap();
+    assert_eq!(files(), 1);
+    store.close().unwrap();
+    assert_eq!(files(), 0);
 }

@@ -115,7 +115,7 @@ fn a_whole_store_has_no_faults_and_stays_as_it_is() {
         ended.stdout,
         "0 faults in 4 plans, 2 accounts, 1 keys, 1 key_ids, 1 account_keys, 1 last_used, 1 counters, 3 audit, \
          3 links, 3 slugs, 3 account_links, 0 doomed_links, 2 clicks, 2 click_days, 2 click_totals, 0 deferred_events, \
-         1 conversions, 2 usage, 0 usage_journal, 6 idempotency, 3 idempotency_by_time, 3 idempotency_by_account\n"
+         1 conversions, 2 usage, 0 usage-journal, 6 idempotency, 3 idempotency_by_time, 3 idempotency_by_account\n"
     );
     assert!(files(&whole.dir) == before);
 }

@@ -26,6 +26,7 @@ use super::marker::{ENGINE_DIR, Lock, Marker};
 use super::open::{self, OpenError};
 use super::open_engine::{open_engine, open_trees};
 use super::records::{Phase, StateV1};
+use super::usage_journal::JOURNAL_DIR;
 use super::{Store, StoreError, Trees, engine, hex};
 
 /// Why a store was not verified.
@@ -114,7 +115,7 @@ impl Store {
         };
         let state = open::check_state(dir, &trees, &marker);
         let state = state.or_else(|error| walk.refused(error).map(|()| None))?;
-        walk.all(&db, &trees, state.as_ref());
+        walk.all(&db, &trees, copy.path(), state.as_ref());
         Ok(walk.verified)
     }
 }
@@ -125,11 +126,14 @@ fn open_copy(dir: &Path) -> Result<(sled::Db, Trees), OpenError> {
     Ok((db, trees))
 }
 
-/// A copy of the engine's files.
+/// A copy of the engine's files, and of the journal.
 fn copy_of(dir: &Path) -> Result<TempDir, VerifyError> {
     let failed = |source| VerifyError::Copy { to: std::env::temp_dir(), source };
     let copy = tempfile::Builder::new().prefix("klinky-verify-").tempdir().map_err(failed)?;
     copy_files(&dir.join(ENGINE_DIR), &copy.path().join(ENGINE_DIR)).map_err(failed)?;
+    if dir.join(JOURNAL_DIR).is_dir() {
+        copy_files(&dir.join(JOURNAL_DIR), &copy.path().join(JOURNAL_DIR)).map_err(failed)?;
+    }
     Ok(copy)
 }
 
@@ -169,11 +173,11 @@ impl Walk {
         Ok(())
     }
 
-    fn all(&mut self, db: &sled::Db, trees: &Trees, state: Option<&StateV1>) {
+    fn all(&mut self, db: &sled::Db, trees: &Trees, copy: &Path, state: Option<&StateV1>) {
         self.directory(trees);
         self.links(trees);
         self.clicks(trees);
-        self.usage(trees);
+        self.usage(trees, copy);
         self.kept(db);
         if let Some(state) = state.filter(|state| state.phase == Phase::Closed) {
             for (tree, closed) in [("plans", state.plans), ("accounts", state.accounts), ("keys", state.keys)] {

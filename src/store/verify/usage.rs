@@ -1,20 +1,26 @@
 //! Usage. A row may be of an account that was removed while it was written, and of a key that is gone.
 
-use super::super::{Trees, codec, records_usage};
+use std::path::Path;
+
+use super::super::{Trees, codec, journal_files, records_usage, usage_journal::JOURNAL_DIR};
 use super::Walk;
 
 impl Walk {
-    pub(super) fn usage(&mut self, trees: &Trees) {
+    pub(super) fn usage(&mut self, trees: &Trees, copy: &Path) {
         self.each("usage", &trees.usage, |walk, key, bytes| {
             walk.decoded("usage", key, records_usage::usage_from_bytes(key, bytes));
             Ok(())
         });
-        self.each("usage_journal", &trees.usage_journal, |walk, number, bytes| {
-            let decoded = codec::parse_number(number).and_then(|_number| records_usage::journal_from_bytes(bytes));
-            for (key, _tally) in walk.decoded("usage_journal", number, decoded).into_iter().flatten() {
-                walk.decoded("usage_journal", number, codec::parse_usage_key(&key));
+        let mut records: u64 = 0;
+        let read = journal_files::read(&copy.join(JOURNAL_DIR), records_usage::journal_from_bytes, |place, rows| {
+            records = records.saturating_add(1);
+            for (key, _tally) in self.decoded(JOURNAL_DIR, place.as_bytes(), rows).into_iter().flatten() {
+                self.decoded(JOURNAL_DIR, place.as_bytes(), codec::parse_usage_key(&key));
             }
-            Ok(())
         });
+        if let Err(error) = read {
+            self.fault(JOURNAL_DIR, &[], format!("it is not readable: {error}"));
+        }
+        self.verified.rows.push((JOURNAL_DIR, records));
     }
 }
