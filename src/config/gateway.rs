@@ -95,8 +95,7 @@ impl CostRule {
     #[must_use]
     pub fn cost_of(&self, method: &Method, path: &str) -> Option<Cost> {
         let is_method = self.method.as_ref().is_none_or(|own| own == method || (own == "GET" && method == "HEAD"));
-        let is_path = || self.path.is_match(path) || self.path.is_match(path.trim_end_matches('/'));
-        (is_method && is_path()).then_some(self.cost)
+        (is_method && self.path.is_match(path)).then_some(self.cost)
     }
 }
 
@@ -107,10 +106,21 @@ impl GatewaySettings {
         path.strip_prefix(&self.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// What a call costs.
+    /// Whether a path needs no key. With a final slash it must be public without it as well: many servers take the two
+    /// for one.
+    #[must_use]
+    pub fn is_public(&self, path: &str) -> bool {
+        let without_slash = path.trim_end_matches('/');
+        let is_match = |path: &str| self.public_paths.is_match(path);
+        is_match(path) && (without_slash.is_empty() || is_match(without_slash))
+    }
+
+    /// What a call costs: with a final slash or without it, whichever is dearer.
     #[must_use]
     pub fn cost_of(&self, method: &Method, path: &str) -> Cost {
-        self.costs.iter().find_map(|rule| rule.cost_of(method, path)).unwrap_or(Cost::ONE)
+        let first = |path: &str| self.costs.iter().find_map(|rule| rule.cost_of(method, path)).unwrap_or(Cost::ONE);
+        let (as_sent, without_slash) = (first(path), first(path.trim_end_matches('/')));
+        if as_sent.as_units() > without_slash.as_units() { as_sent } else { without_slash }
     }
 }
 

@@ -118,7 +118,7 @@ impl Answer {
     /// Whether an answer with this status is kept. Failures of ours are not, so that trying again helps.
     #[must_use]
     pub fn is_kept(status: u16) -> bool {
-        matches!(status, 200..=299 | 400..=499) && status != TOO_MANY_REQUESTS
+        matches!(status, 200..=499) && status != TOO_MANY_REQUESTS
     }
 }
 

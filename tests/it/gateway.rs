@@ -112,6 +112,27 @@ fn a_call_costs_what_its_rule_says() {
 }
 
 #[test]
+fn no_final_slash_and_no_small_letter_makes_a_call_cheaper() {
+    let upstream = Upstream::plain();
+    let server = upstream.guarded(&["--cost", "POST /v1/reports/*=2", "--cost", "POST /v1/reports=10"]);
+    let account = server.account("growth");
+    let ask = |call: &str| server.public.exchange(&format!("{call}\nX-API-Key: {}", account.key));
+
+    assert_eq!(ask("POST /v1/reports").remaining(), 90);
+    assert_eq!(ask("POST /v1/reports/").remaining(), 80);
+    assert_eq!(ask("POST /v1/reports/1").remaining(), 78);
+    for method in ["post", "Post", "connect", "trace"] {
+        let refused = ask(&format!("{method} /v1/reports"));
+        assert_eq!((refused.status, refused.detail()), (400, "The method must be in capital letters.".to_owned()));
+    }
+    assert_eq!(server.used(&account.id), 22);
+    for _passed in 0..3 {
+        upstream.asked();
+    }
+    upstream.assert_not_asked();
+}
+
+#[test]
 fn public_paths_need_no_key_and_are_not_counted() {
     let upstream = Upstream::plain();
     let server = upstream.guarded(&["--public-path", "/v1/docs/**", "--public-path", "/status"]);
@@ -126,6 +147,8 @@ fn public_paths_need_no_key_and_are_not_counted() {
     }
     assert_eq!(server.used(&account.id), 0);
     assert_eq!(ask("GET /v1/docs").status, 401);
+    // Many servers take it for the former.
+    assert_eq!(ask("GET /v1/docs/").status, 401);
     assert_eq!(ask("GET /v1/Docs/a").status, 401);
     assert_eq!(ask("GET /status/x").status, 404);
     upstream.assert_not_asked();

@@ -88,18 +88,23 @@ fn trailers_of_an_answer_are_dropped_and_the_body_is_whole() {
     assert_eq!(ask(&server, &account, "GET").body, "abc");
 }
 
+/// Bodies, with what the upstream is told of their length.
+const FRAMED: [(&str, Option<&str>, &[u8]); 3] = [
+    ("Content-Length: 5\r\n\r\nhello", Some("5"), b"hello"),
+    ("Content-Length: 0\r\n\r\n", Some("0"), b""),
+    ("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n\r\n", None, b"abcde"),
+];
+
 #[test]
 fn bodies_of_requests_keep_their_framing() {
     let upstream = Upstream::plain();
     let (server, account) = in_front_of(&upstream);
-    let head = format!("POST /v1/x HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\nConnection: close\r\n", account.key);
+    let head = format!("/v1/x HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\nConnection: close\r\n", account.key);
 
-    for (framed, length, body) in [
-        ("Content-Length: 5\r\n\r\nhello", Some("5"), &b"hello"[..]),
-        ("Content-Length: 0\r\n\r\n", Some("0"), b""),
-        ("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n\r\n", None, b"abcde"),
-    ] {
-        let answer = server.public.exchange_raw("POST", format!("{head}{framed}").as_bytes());
+    for (method, (framed, length, body)) in
+        ["POST", "GET"].into_iter().flat_map(|method| FRAMED.map(|framed| (method, framed)))
+    {
+        let answer = server.public.exchange_raw(method, format!("{method} {head}{framed}").as_bytes());
         assert_eq!(answer.status, 200, "{framed}: {answer}");
         let asked = upstream.asked();
         assert_eq!((asked.header("content-length"), asked.body.as_slice()), (length, body), "{asked:?}");

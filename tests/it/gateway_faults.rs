@@ -52,6 +52,8 @@ fn an_answer_that_is_none_is_a_502_and_counted() {
         "HTTP/1.1 200 OK\r\nX-Half: ",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
         "HTTP/2 200\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
     ] {
         let upstream = Upstream::answering_once(raw);
         let (server, account) = in_front_of(&upstream, &[]);

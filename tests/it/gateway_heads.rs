@@ -71,6 +71,37 @@ fn headers_of_the_upstreams_connection_stay_there() {
 }
 
 #[test]
+fn a_header_that_the_clients_connection_names_is_dropped_by_that_name_alone() {
+    let (upstream, server, account) = start();
+
+    let asked = passed(&upstream, &server, &account, "Connection: X_Hop\nX_Hop: 1\nX-Hop: 2\nKeep_Alive: 3");
+
+    assert_eq!((asked.header("x_hop"), asked.header("x-hop")), (None, Some("2")));
+    assert_eq!(asked.header("keep_alive"), None);
+}
+
+#[test]
+fn lines_of_vary_arrive_all() {
+    let upstream =
+        Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nVary: Accept-Encoding\r\nVary: Cookie\r\n\r\nok");
+    let gateway = upstream.settings(&[]);
+    for origins in [vec![], vec!["https://app.example.com".to_owned()]] {
+        let (gateway, has_cors) = (gateway.clone(), !origins.is_empty());
+        let server = Server::start_with(move |settings| {
+            settings.gateway = Some(gateway.clone());
+            settings.cors_origins.clone_from(&origins);
+        });
+        let account = server.account("growth");
+
+        let answer = ask(&server, &account, "Origin: https://app.example.com");
+
+        let vary = answer.header("vary").unwrap();
+        assert!(vary.contains("Accept-Encoding") && vary.contains("Cookie"), "{answer}");
+        assert_eq!(vary.contains("Origin"), has_cors, "{answer}");
+    }
+}
+
+#[test]
 fn a_client_cannot_say_who_it_is() {
     let (upstream, server, account) = start();
 

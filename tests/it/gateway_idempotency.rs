@@ -47,6 +47,23 @@ fn an_error_of_the_upstream_is_given_again_as_it_was() {
     assert_eq!(upstream.connections(), 1);
 }
 
+/// The usual answer to a form.
+#[test]
+fn a_redirect_of_the_upstream_is_given_again_as_it_was() {
+    let upstream = Upstream::answering("HTTP/1.1 303 See Other\r\nLocation: /v1/x/1\r\nContent-Length: 0\r\n\r\n");
+    let server = upstream.guarded(&[]);
+    let account = server.account("growth");
+
+    let answers = [post(&server, &account, "{}"), post(&server, &account, "{}")];
+
+    for answer in &answers {
+        assert_eq!((answer.status, answer.header("location")), (303, Some("/v1/x/1")), "{answer}");
+    }
+    assert_eq!(answers[1].header("idempotent-replayed"), Some("true"));
+    upstream.asked();
+    upstream.assert_not_asked();
+}
+
 #[test]
 fn a_failure_of_the_upstream_is_tried_again() {
     let upstream = Upstream::start(|mut stream, number, asked| {

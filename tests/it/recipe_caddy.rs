@@ -10,6 +10,12 @@ fn an_allowed_request_reaches_the_api_with_its_account_and_without_its_key() {
 }
 
 #[test]
+fn a_client_cannot_take_its_account_away() {
+    let Some(stage) = Stage::set(Recipe::Caddy) else { return };
+    cases::a_client_cannot_take_its_account_away(&stage);
+}
+
+#[test]
 fn a_request_without_a_valid_key_is_401() {
     let Some(stage) = Stage::set(Recipe::Caddy) else { return };
     cases::a_request_without_a_valid_key_is_401(&stage);

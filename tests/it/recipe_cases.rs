@@ -75,6 +75,17 @@ pub(crate) fn an_allowed_request_reaches_the_api_with_its_account_and_without_it
     assert_eq!(stage.klinky.used(&account.id), 1);
 }
 
+/// `Connection` names headers that a proxy drops; those that it adds itself are not the client's to take away.
+pub(crate) fn a_client_cannot_take_its_account_away(stage: &Stage) {
+    let account = stage.klinky.account("growth");
+
+    let answer =
+        stage.send("GET /v1/things", &account, "Connection: close, X-Klinky-Account, X-Klinky-Plan, X-Klinky-Key");
+
+    assert_eq!(answer.status, 200, "{answer}");
+    assert_eq!(stage.only_seen().header("x-klinky-account"), [account.id.as_str()]);
+}
+
 pub(crate) fn a_request_without_a_valid_key_is_401(stage: &Stage) {
     let missing = stage.proxy.listener.exchange("GET /v1/things");
     let wrong = stage.proxy.listener.exchange("POST /v1/things\nX-API-Key: klinky_live_x\n\nbody");

@@ -11,10 +11,10 @@ impl Hops {
         Self(names.map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect())
     }
 
-    /// Whether a header, by its name in lower case, stays on this side.
-    pub(crate) fn has(&self, name: &str) -> bool {
+    /// Whether a header stays on this side: by its name in lower case, and by the one that others may take it for.
+    pub(crate) fn has(&self, name: &str, taken_for: &str) -> bool {
         matches!(
-            name,
+            taken_for,
             "connection"
                 | "keep-alive"
                 | "proxy-connection"
@@ -36,9 +36,11 @@ mod tests {
         let hops = Hops::named_by([&b"close, X-Hop"[..], b" x-other ,,keep-alive"].into_iter());
 
         for name in ["connection", "te", "x-hop", "x-other", "keep-alive"] {
-            assert!(hops.has(name), "{name}");
+            assert!(hops.has(name, name), "{name}");
         }
-        assert!(!hops.has("x-end"));
-        assert!(!hops.has("close"));
+        assert!(!hops.has("x-end", "x-end"));
+        assert!(!hops.has("close", "close"));
+        assert!(hops.has("keep_alive", "keep-alive"));
+        assert!(!hops.has("x_hop", "x-hop"), "another header than the one that is named");
     }
 }

@@ -82,6 +82,7 @@ pub(crate) fn build(
     body: Upload,
 ) -> Result<Request<Upload>, Cause> {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let is_unsized = hyper::body::Body::size_hint(&body).exact().is_none();
     let mut built = Request::new(body);
     *built.method_mut() = Method::from_bytes(request.method().as_str().as_bytes())?;
     *built.uri_mut() = Uri::from(PathAndQuery::try_from(target)?);
@@ -91,6 +92,10 @@ pub(crate) fn build(
     if request.headers().get(actix_web::http::header::CONTENT_LENGTH).is_some_and(|bytes| bytes == "0") {
         // Of a body that has one hyper writes the length; an empty one is none to it.
         map.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+    }
+    if is_unsized {
+        // Else hyper leaves the body of a GET away whose length it does not know.
+        map.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let is_trusted = client::is_by_proxy(request, &state.trusted_proxies);
     copy(request, map, is_trusted)?;
@@ -114,7 +119,7 @@ fn copy(request: &HttpRequest, map: &mut HeaderMap, is_trusted: bool) -> Result<
     for (name, value) in request.headers() {
         let name = name.as_str();
         let plain = hyphened(name);
-        if !hops.has(&plain) && !is_ours(&plain) && (is_trusted || !is_of_proxies(&plain)) {
+        if !hops.has(name, &plain) && !is_ours(&plain) && (is_trusted || !is_of_proxies(&plain)) {
             map.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_bytes(value.as_bytes())?);
         }
     }

@@ -23,6 +23,12 @@ pub(crate) fn build(head: &Parts, client: Version) -> Result<HttpResponse<()>, C
     if head.status == SWITCHING_PROTOCOLS {
         return Err("the upstream switched to a protocol that nobody asked for".into());
     }
+    // Chunks are undone; what else was done to the body would be lost with the header (RFC 9112 §7).
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if !is_chunked || codings.next().is_some() {
+        return Err("the answer has a transfer coding that nobody asked for".into());
+    }
     let mut built = HttpResponse::with_body(head.status.as_u16().try_into()?, ());
     if client < Version::HTTP_11 {
         // Chunks came with HTTP/1.1; before it, a body of unknown length ends with its connection.
@@ -35,10 +41,15 @@ pub(crate) fn build(head: &Parts, client: Version) -> Result<HttpResponse<()>, C
     let hops = Hops::named_by(head.headers.get_all(header::CONNECTION).iter().map(header::HeaderValue::as_bytes));
     for (name, value) in &head.headers {
         let name = name.as_str();
-        if !hops.has(name) && !is_ours(name) {
+        if !hops.has(name, name) && !is_ours(name) && name != header::VARY {
             let (name, value) = (HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_bytes(value.as_bytes())?);
             built.headers_mut().append(name, value);
         }
+    }
+    // In one line: of several, CORS reads the first and drops the others.
+    let vary: Vec<&[u8]> = head.headers.get_all(header::VARY).iter().map(header::HeaderValue::as_bytes).collect();
+    if !vary.is_empty() {
+        built.headers_mut().insert(actix_web::http::header::VARY, HeaderValue::from_bytes(&vary.join(&b", "[..]))?);
     }
     Ok(built)
 }

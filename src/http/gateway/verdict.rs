@@ -28,8 +28,12 @@ pub(crate) fn judge(settings: &GatewaySettings, method: &Method, uri: &Uri) -> R
     if matches!(*method, Method::CONNECT | Method::TRACE) {
         return Err(Fault::Unsupported("The methods CONNECT and TRACE are not passed on."));
     }
+    // Some servers take `post` for `POST` (RFC 9110 §9.1 says that it is another); rules of costs and replays do not.
+    if method.as_str().bytes().any(|c| c.is_ascii_lowercase()) {
+        return Err(Fault::Refused("The method must be in capital letters.".to_owned()));
+    }
     let path = read(raw)?;
-    if settings.public_paths.is_match(path.as_ref()) {
+    if settings.is_public(&path) {
         Ok(Route::Public)
     } else if settings.is_below_prefix(&path) {
         Ok(Route::Guarded(settings.cost_of(method, &path)))
