@@ -15,6 +15,7 @@ mod gateway;
 mod guard;
 mod headers;
 mod idempotency;
+mod idle;
 mod json_fields;
 mod key_input;
 mod metrics;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::{Condition, from_fn};
+use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpRequest, HttpServer, web};
 use isbot::Bots;
 use rustix::process::Resource;
@@ -46,6 +48,7 @@ use tokio::sync::Semaphore;
 
 use self::admin::{DUMPS_MAX, Lockouts};
 use self::error::ApiError;
+use self::idle::Connections;
 use self::metrics::Metrics;
 use self::notes::Notes;
 use self::routes::{nothing_here, resource};
@@ -160,7 +163,8 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
     let dir = store.dir();
     let admin_token = settings.admin_token.clone().map_or_else(|| secrets::admin_token(dir), Ok)?;
     let jwt_secret = settings.jwt_secret.clone().map_or_else(|| secrets::jwt_secret(dir), Ok)?;
-    let threads = Threads::start(settings, &clock, &store)?;
+    let connections = Arc::new(Connections::default());
+    let threads = Threads::start(settings, &clock, &store, &connections)?;
     let state = web::Data::new(State {
         gate: Gate::new(Arc::clone(&store), settings.key_format.clone(), Arc::clone(&threads.usage)),
         idempotency: Idempotency::new(Arc::clone(&store)),
@@ -180,6 +184,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         links: settings.links.clone(),
         cookie_key: CookieKey::new(&jwt_secret).ok_or_else(|| ServeError::System(io::Error::other("no cookie key")))?,
         gateway: settings.gateway.clone(),
+        connections,
         bots: Bots::default(),
         agents: woothee::parser::Parser::new(),
         boot_id: trace::boot_id().map_err(|error| ServeError::System(io::Error::other(error.to_string())))?,
@@ -299,8 +304,8 @@ struct Binding {
 fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketAddr), ServeError> {
     let (address, workers, state) = (binding.address, binding.workers, state.clone());
     let is_gateway = state.gateway.is_some() && binding.listener == Listener::Public;
-    let connections_max = connections_per_worker(binding.listener, workers, if is_gateway { 2 } else { 1 });
-    let (metrics, listener) = (state.clone(), binding.listener);
+    let connections_max = connections_per_worker(binding.listener, workers, if is_gateway { 3 } else { 2 });
+    let (own, listener) = (state.clone(), binding.listener);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
@@ -311,7 +316,14 @@ fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketA
     });
     let bound = server
         // What is with a connection goes when it is closed.
-        .on_connect(move |_connection, with| drop(with.insert(metrics.metrics.count_connection(listener))))
+        .on_connect(move |connection, with| {
+            with.insert(own.metrics.count_connection(listener));
+            let stream = connection.downcast_ref::<TcpStream>().filter(|_stream| listener == Listener::Public);
+            // Without a descriptor for it, it is served all the same.
+            if let Some(Ok(noted)) = stream.map(|stream| own.connections.note(stream)) {
+                with.insert(noted);
+            }
+        })
         .workers(workers)
         .max_connections(connections_max)
         .keep_alive(KEEP_ALIVE)
@@ -327,8 +339,8 @@ fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketA
     Ok((bound.run(), listening))
 }
 
-/// Connections that one worker of a listener may hold, so that all together fit the process's open files. With a
-/// gateway, each may need a second file: a connection to the upstream.
+/// Connections that one worker of a listener may hold, so that all together fit the process's open files. Each needs
+/// two (`idle.rs`), and with a gateway a third: a connection to the upstream.
 fn connections_per_worker(listener: Listener, workers: usize, files_each: usize) -> usize {
     match listener {
         Listener::Admin => ADMIN_CONNECTIONS_MAX,

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::admin::Lockouts;
 use super::error::ApiError;
+use super::idle::Connections;
 use super::metrics::Metrics;
 use super::visitor::CookieKey;
 use crate::clock::{Clock, Stopwatch};
@@ -48,6 +49,7 @@ pub(crate) struct State {
     pub(crate) links: LinkSettings,
     pub(crate) cookie_key: CookieKey,
     pub(crate) gateway: Option<GatewaySettings>,
+    pub(crate) connections: Arc<Connections>,
     pub(crate) bots: Bots,
     pub(crate) agents: woothee::parser::Parser,
     /// Makes request ids of one start differ from those of another.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::ServeError;
+use super::idle::Connections;
+use crate::background::Background;
 use crate::backups::Backups;
 use crate::clock::Clock;
 use crate::config::ServeSettings;
@@ -18,6 +20,7 @@ pub(super) struct Threads {
     pub(super) usage: Arc<Usage>,
     housekeeping: Housekeeping,
     usage_writer: UsageWriter,
+    _idle: Background,
 }
 
 impl Threads {
@@ -26,6 +29,7 @@ impl Threads {
         settings: &ServeSettings,
         clock: &Arc<dyn Clock>,
         store: &Arc<Store>,
+        connections: &Arc<Connections>,
     ) -> Result<Self, ServeError> {
         let retention =
             Retention { click_days: settings.links.click_retention_days, usage_days: settings.usage_retention_days };
@@ -39,6 +43,7 @@ impl Threads {
             recorder: Arc::new(Recorder::start(Arc::clone(store)).map_err(ServeError::System)?),
             usage,
             usage_writer: usage_writer.map_err(ServeError::System)?,
+            _idle: connections.watch().map_err(ServeError::System)?,
         })
     }
 

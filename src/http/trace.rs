@@ -13,6 +13,7 @@ use tracing::Instrument;
 use super::check::Endpoint;
 use super::error::{self, ApiError, BodyIsFinal, Said};
 use super::headers::{self, REQUEST_ID};
+use super::idle::Connection;
 use super::metrics::Outcome;
 use super::notes::Notes;
 use super::{Listener, State, client, gateway, usage};
@@ -34,6 +35,7 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Stopwatch::start();
+    let _running = request.conn_data::<Connection>().map(Connection::begin);
     let id = request_id(&request, &state);
     Notes::begin(&request, id.clone());
     let span = tracing::info_span!("request", request.id = id.to_str().unwrap_or_default());

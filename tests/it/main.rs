@@ -51,6 +51,7 @@ mod head;
 mod idempotency;
 mod idempotency_store;
 mod idempotent_links;
+mod idle;
 mod issuer;
 mod jwt;
 mod leases;

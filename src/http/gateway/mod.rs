@@ -34,6 +34,7 @@ use self::pool::Pool;
 pub(crate) use self::verdict::Route;
 use super::error::ApiError;
 use super::guard::{self, Asked};
+use super::idle::Connection;
 use super::notes::Notes;
 use super::{State, idempotency};
 use crate::domain::endpoint::EndpointName;
@@ -100,7 +101,9 @@ async fn answer(
     let (answer, connection, upload) = exchange.run(payload).await?;
     let (head, body) = answer.into_parts();
     let built = response_head::build(&head, request.version()).map_err(Fault::Malformed)?;
-    let mut download = Download::new(body, connection, Rc::clone(pool), upload, settings.timeout);
+    // It runs until the client has all of it.
+    let running = request.conn_data::<Connection>().map(Connection::begin);
+    let mut download = Download::new(body, connection, Rc::clone(pool), upload, settings.timeout, running);
     if let Some(size) = response_head::bodiless(request, &head) {
         return Ok(built.set_body(BoxBody::new(Bodiless(size))));
     }

@@ -1,0 +1,165 @@
+//! Ends connections whose clients hold them and ask for nothing.
+//!
+//! actix-web bounds the time for the head of a connection's first request, and the pause between two. It has no bound
+//! once the next head has begun, for the rest of a body that nobody reads any more because its request was denied, nor
+//! for a client that takes nothing of what it is sent. Without one, whoever has no key could keep connections for ever,
+//! until there are none left for who has.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix_web::rt::net::TcpStream;
+use parking_lot::Mutex;
+use rustix::net::{Shutdown, shutdown, sockopt};
+
+use super::{HEAD_TIMEOUT, KEEP_ALIVE};
+use crate::background::Background;
+use crate::clock::Stopwatch;
+
+/// How long a connection may be without a request that runs: all of the pause that it may make, and then all of the
+/// time for the next head.
+const IDLE_MAX: Duration = KEEP_ALIVE.saturating_add(HEAD_TIMEOUT);
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long a client may take nothing of what it is sent: as long as for the upstream by default.
+const UNTAKEN_MAX_MS: u32 = 60_000;
+
+/// The open connections of a listener.
+#[derive(Default)]
+pub(crate) struct Connections(Mutex<Open>);
+
+#[derive(Default)]
+struct Open {
+    sockets: HashMap<u64, Arc<Socket>>,
+    last: u64,
+}
+
+struct Socket {
+    /// Its own descriptor: that of the server may be another connection's by the time of the look.
+    descriptor: OwnedFd,
+    since: Stopwatch,
+    /// Requests that run.
+    running: AtomicU32,
+    /// When the last of them ended, in µs.
+    ended_us: AtomicU64,
+}
+
+/// A connection that is open; it is forgotten when this is dropped.
+pub(crate) struct Connection {
+    number: u64,
+    socket: Arc<Socket>,
+    all: Arc<Connections>,
+}
+
+/// A request that runs, until this is dropped.
+pub(crate) struct RunningRequest(Arc<Socket>);
+
+impl Connections {
+    /// Notes a connection that was opened.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub(crate) fn note(self: &Arc<Self>, stream: &TcpStream) -> io::Result<Connection> {
+        sockopt::set_tcp_user_timeout(stream, UNTAKEN_MAX_MS)?;
+        let socket = Arc::new(Socket {
+            descriptor: stream.as_fd().try_clone_to_owned()?,
+            since: Stopwatch::start(),
+            running: AtomicU32::new(0),
+            ended_us: AtomicU64::new(0),
+        });
+        let mut open = self.0.lock();
+        open.last = open.last.saturating_add(1);
+        let number = open.last;
+        open.sockets.insert(number, Arc::clone(&socket));
+        Ok(Connection { number, socket, all: Arc::clone(self) })
+    }
+
+    /// Starts the thread that looks after them.
+    pub(crate) fn watch(self: &Arc<Self>) -> io::Result<Background> {
+        let all = Arc::clone(self);
+        Background::start("idle", move |stop| {
+            while !stop.sleep(LOOK) {
+                all.end_idle(IDLE_MAX);
+            }
+        })
+    }
+
+    fn end_idle(&self, idle_max: Duration) {
+        for socket in self.0.lock().sockets.values().filter(|socket| socket.is_idle(idle_max)) {
+            // It may be closed by now.
+            let _closed = shutdown(&socket.descriptor, Shutdown::Both);
+        }
+    }
+}
+
+impl Socket {
+    fn is_idle(&self, idle_max: Duration) -> bool {
+        let ended_us = self.ended_us.load(Ordering::SeqCst);
+        let idle_us = self.since.elapsed_us().saturating_sub(ended_us);
+        self.running.load(Ordering::SeqCst) == 0 && Duration::from_micros(idle_us) >= idle_max
+    }
+}
+
+impl Connection {
+    /// Notes that a request runs.
+    pub(crate) fn begin(&self) -> RunningRequest {
+        self.socket.running.fetch_add(1, Ordering::SeqCst);
+        RunningRequest(Arc::clone(&self.socket))
+    }
+}
+
+impl Drop for RunningRequest {
+    fn drop(&mut self) {
+        // In this order: it is not idle in between.
+        self.0.ended_us.store(self.0.since.elapsed_us(), Ordering::SeqCst);
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.all.0.lock().sockets.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_ends_that_is_idle_and_not_one_whose_request_runs() {
+        actix_web::rt::System::new().block_on(async {
+            let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut client = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let accepted = listener.accept().unwrap().0;
+            accepted.set_nonblocking(true).unwrap();
+            let stream = TcpStream::from_std(accepted).unwrap();
+            let all = Arc::new(Connections::default());
+            let connection = all.note(&stream).unwrap();
+            assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), UNTAKEN_MAX_MS);
+            let mut read = || client.read(&mut [0]).map_err(|error| error.kind());
+
+            let (first, second) = (connection.begin(), connection.begin());
+            drop(first);
+            all.end_idle(Duration::ZERO);
+            assert_eq!(read(), Err(io::ErrorKind::WouldBlock));
+
+            drop(second);
+            all.end_idle(Duration::from_secs(10));
+            assert_eq!(read(), Err(io::ErrorKind::WouldBlock));
+            all.end_idle(Duration::ZERO);
+            assert_eq!(read(), Ok(0));
+
+            drop(connection);
+            assert!(all.0.lock().sockets.is_empty());
+        });
+    }
+}
