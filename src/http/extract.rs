@@ -157,6 +157,16 @@ impl Query {
         Self(serde_urlencoded::from_str(request.query_string()).unwrap_or_default())
     }
 
+    /// Refuses parameters of other names.
+    pub(crate) fn refuse_all_but(&self, names: &[&str]) -> Result<(), ApiError> {
+        match self.0.iter().find(|(found, _value)| !names.contains(&found.as_str())) {
+            Some((unknown, _value)) => {
+                Err(ApiError::Invalid(format!("unknown query parameter {unknown:?}, expected {}", names.join(", "))))
+            }
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn find(&self, name: &str) -> Result<Option<&str>, ApiError> {
         let mut values = self.0.iter().filter(|(found, _value)| found == name).map(|(_name, value)| value.as_str());
         match (values.next(), values.next()) {

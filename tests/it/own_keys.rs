@@ -94,12 +94,46 @@ fn a_key_is_created_from_a_json_body() {
 }
 
 #[test]
-fn a_name_in_the_body_goes_before_one_in_the_query() {
+fn a_field_in_the_body_goes_before_one_in_the_query() {
     let holder = Holder::on("growth");
 
-    let answer = holder.call("POST", "?name=query", r#"{"name": "body"}"#);
+    let answer = holder.call("POST", "?name=query&scope=read_only", r#"{"name": "body", "scope": "read_write"}"#);
 
-    assert_eq!(answer.json()["name"], json!("body"));
+    assert_eq!((&answer.json()["name"], &answer.json()["scope"]), (&json!("body"), &json!("read_write")));
+}
+
+#[test]
+fn scope_and_expiry_may_stand_in_the_query() {
+    let holder = Holder::on("growth");
+
+    let made = holder.call("POST", "?name=a&scope=read_only&expires_at=2024-02-01T00:00:00%2B01:00", "").json();
+    let beside = holder.call("POST", "?scope=read_only", r#"{"name": "b", "scope": null}"#).json();
+
+    assert_eq!((&made["scope"], &made["expires_at"]), (&json!("read_only"), &json!("2024-01-31T23:00:00Z")));
+    assert_eq!(beside["scope"], json!("read_only"));
+    let write = format!("POST /api/v1/public/links\nX-API-Key: {}\n\n{{}}", text(&made["key"]));
+    assert_eq!(holder.server.public.exchange(&write).status, 403);
+}
+
+#[test]
+fn a_query_that_is_not_understood_makes_no_key() {
+    let holder = Holder::on("growth");
+    let expected = "expected name, scope, expires_at";
+
+    for (query, detail) in [
+        ("?name=a&scope=admin", "scope: must be read_write or read_only".to_owned()),
+        ("?name=a&scope=", "scope: must be read_write or read_only".to_owned()),
+        ("?name=a&scope=read_only&scope=read_write", "scope: must stand once".to_owned()),
+        ("?name=a&expires_at=2024-01-15T14:30:00Z", "expires_at: must lie in the future".to_owned()),
+        ("?name=a&scopes=read_only", format!("unknown query parameter \"scopes\", {expected}")),
+        ("?name=a&Scope=read_only", format!("unknown query parameter \"Scope\", {expected}")),
+    ] {
+        for body in ["", r#"{"name": "b"}"#] {
+            let answer = holder.call("POST", query, body);
+            assert_eq!((answer.status, answer.detail()), (422, detail.clone()), "{answer}");
+        }
+    }
+    assert_eq!(holder.call("GET", "", "").json()["items"].as_array().unwrap().len(), 1);
 }
 
 #[test]

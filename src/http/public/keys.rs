@@ -1,4 +1,5 @@
-//! Key management by the account holder, and the rate-limit status. Unknown JSON fields are ignored.
+//! Key management by the account holder, and the rate-limit status. Unknown JSON fields are ignored; unknown parameters
+//! of a new key's query are not, for a misspelt `scope` would make a key that may do more than was asked for.
 
 use actix_web::web::{self, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -44,15 +45,17 @@ async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpRespo
     Ok(HttpResponse::Ok().json(Items { items: page.items.into_iter().map(KeyView::from).collect() }))
 }
 
-/// The name may stand in the query, and the rest be absent.
+/// Each field may stand in the body or in the query, where the body's goes first; all but the name may be absent.
 async fn create(state: web::Data<State>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     let known = guard::known(&request)?;
     let new: NewKey = extract::json_or_default(&extract::body(&request, payload).await?)?;
     let query = Query::of(&request);
-    let name = new.name.as_deref().map_or_else(|| query.find("name"), |name| Ok(Some(name)))?;
-    let name = name.ok_or_else(|| ApiError::Invalid("field required: name".to_owned()))?;
-    let now = known.standing.now;
-    let draft = key_input::draft(name, new.scope.as_deref(), new.expires_at.as_deref(), now)?;
+    query.refuse_all_but(&["name", "scope", "expires_at"])?;
+    // Asked for in any case, so that one that stands twice is refused.
+    let (name, scope, expires_at) = (query.find("name")?, query.find("scope")?, query.find("expires_at")?);
+    let name = new.name.as_deref().or(name).ok_or_else(|| ApiError::Invalid("field required: name".to_owned()))?;
+    let (scope, expires_at) = (new.scope.as_deref().or(scope), new.expires_at.as_deref().or(expires_at));
+    let draft = key_input::draft(name, scope, expires_at, known.standing.now)?;
     let by = holder(&request, &known);
     let issued = block(move || keys::issue(&state.store, &state.key_format, known.account_id, draft, &by)).await?;
     Ok(HttpResponse::Created().json(KeyView::from(issued)))
