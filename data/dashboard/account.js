@@ -1,7 +1,7 @@
 // The account holder's page: signs in, keeps what it shows fresh, and says when it cannot.
 
 import { Links } from "./account-links.js";
-import { Away, Refused, Server, SignedOut, repeat } from "./api.js";
+import { Away, Refused, Server, SignedOut, checkToken, repeat, unescaped } from "./api.js";
 import { ring } from "./chart.js";
 import { announce, badge, byId, el, failed, render } from "./dom.js";
 import { MINUTE, SECOND, countdown, moment, number, relative } from "./format.js";
@@ -62,9 +62,10 @@ function view(name) {
 
 async function signIn(token) {
   forget();
-  server.token = token;
   byId("sign-in-fault").textContent = "";
   try {
+    checkToken(token);
+    server.token = token;
     const account = await server.get(`${BASE}/account`);
     byId("token").value = "";
     view("dashboard");
@@ -180,7 +181,7 @@ function takeToken() {
   const fragment = /^#token=(.+)$/.exec(location.hash);
   if (!fragment) return false;
   history.replaceState(null, "", location.pathname + location.search);
-  signIn(decodeURIComponent(fragment[1]));
+  signIn(unescaped(fragment[1]).trim());
   return true;
 }
 

@@ -25,6 +25,24 @@ export class Refused extends Error {
   }
 }
 
+/**
+ * Refuses a token that no request can carry: it was cut off, or changed on its way here. Operators may have chosen one with
+ * spaces.
+ */
+export function checkToken(token) {
+  if (/^[ -~]+$/.test(token)) return;
+  throw new Error("This is not a whole token: no token has a line break or a sign such as “…” in it.");
+}
+
+/** A part of an address as it was meant, or as it stands if its escapes are none. */
+export function unescaped(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 export class Server {
   token = null;
   #probe;

@@ -1,6 +1,6 @@
 // The operators' page: signs in, and shows one of its views, which the address names after `#`.
 
-import { Away, Refused, Server, SignedOut, repeat } from "./api.js";
+import { Away, Refused, Server, SignedOut, checkToken, repeat, unescaped } from "./api.js";
 import { announce, byId, el, failed, render } from "./dom.js";
 import { SECOND } from "./format.js";
 import { AccountView } from "./operator-account.js";
@@ -58,7 +58,7 @@ function show() {
   current?.leave?.();
   render(byId("view"));
   const isAccount = tab.path === "accounts" && id;
-  const view = isAccount ? new AccountView(byId("view"), server, decodeURIComponent(id)) : new tab.view(byId("view"), server);
+  const view = isAccount ? new AccountView(byId("view"), server, unescaped(id)) : new tab.view(byId("view"), server);
   current = view;
   scrollTo(0, 0);
   return attempt(view, async () => {
@@ -82,9 +82,10 @@ function face(isIn) {
 }
 
 async function signIn(token) {
-  server.token = token;
   byId("sign-in-fault").textContent = "";
   try {
+    checkToken(token);
+    server.token = token;
     await server.get("/admin/v1/plans?limit=1");
   } catch (error) {
     server.token = null;

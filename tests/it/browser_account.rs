@@ -173,6 +173,26 @@ fn a_session_that_ends_under_way_is_said_and_a_new_token_goes_on() {
 }
 
 #[test]
+fn a_token_that_is_not_whole_is_said_to_be_so_and_not_sent() {
+    let Some(browser) = Browser::open() else { return };
+    let server = Server::start();
+    let token = server.token(&server.account("growth").id);
+
+    browser.go(&format!("{}#token=%zz", page(&server)));
+    browser.wait_for_text("#sign-in-fault", "This token is not valid, or has expired.");
+    browser.go(&format!("{}?broken#token={}%0A{}", page(&server), &token[..20], &token[20..]));
+    browser.wait_to_see("This is not a whole token: ");
+    browser.write("#token", "klinky_live_abcd…");
+    browser.press("Open the dashboard");
+    browser.wait_to_see("This is not a whole token: ");
+    let banner = browser.run("return document.querySelector('#banner').hidden", &[]);
+    browser.go(&format!("{}?whole#token={token}%0A", page(&server)));
+
+    browser.wait_for_text("#remaining", "100");
+    assert_eq!(banner, json!(true), "the server is not said to be away");
+}
+
+#[test]
 fn a_server_that_goes_away_is_said_and_found_again() {
     let Some(browser) = Browser::open() else { return };
     // A port that stays the same over the restart.

@@ -51,6 +51,22 @@ fn an_operator_upgrades_an_account_at_its_limit_and_its_next_request_passes() {
 }
 
 #[test]
+fn an_address_or_a_token_that_is_none_is_said_to_be_so() {
+    let Some(browser) = Browser::open() else { return };
+    let server = Server::start();
+
+    browser.go(&format!("{}/#/accounts/%zz", origin(&server)));
+    browser.write("#token", "admin…");
+    browser.press("Sign in");
+    browser.wait_to_see("This is not a whole token: ");
+    browser.write("#token", ADMIN_TOKEN);
+    browser.press("Sign in");
+
+    browser.wait_to_see("This could not be loaded");
+    assert_eq!(browser.run("return document.querySelector('#banner').hidden", &[]), json!(true));
+}
+
+#[test]
 fn an_operator_resets_the_counter_suspends_and_sets_a_custom_limit_and_a_trial() {
     let Some(browser) = Browser::open() else { return };
     let server = Server::start();
