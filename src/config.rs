@@ -103,9 +103,13 @@ pub struct ServeArgs {
     #[arg(long, env = "KLINKY_WORKERS", value_name = "N")]
     pub workers: Option<String>,
     /// An origin whose pages may call the public API, such as https://app.example.com (repeatable)
+    ///
+    /// In the variable, several are separated by commas.
     #[arg(long, env = "KLINKY_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<String>,
     /// A network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8 (repeatable)
+    ///
+    /// In the variable, several are separated by commas.
     #[arg(long, env = "KLINKY_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<String>,
     /// A PEM public key (RSA, P-256 or Ed25519) of an outside issuer whose JWTs are accepted too

@@ -33,12 +33,13 @@ pub struct GatewayArgs {
     pub upstream_prefix: Option<String>,
     /// Paths that need no key and are not counted, such as '/v1/docs/**' (repeatable)
     ///
-    /// A glob: * and ? stay within a segment, ** does not.
+    /// A glob: * and ? stay within a segment, ** does not. In the variable, several are separated by ;
     #[arg(long, env = "KLINKY_PUBLIC_PATH", value_name = "GLOB", value_delimiter = ';')]
     pub public_path: Vec<String>,
     /// What calls cost, such as 'POST /v1/reports=10': 1 to 1000 units (repeatable)
     ///
     /// A method or *, and a glob. The first one that matches counts; a call that none matches costs 1.
+    /// In the variable, several are separated by ;
     #[arg(long, env = "KLINKY_COST", value_name = "COST", value_delimiter = ';')]
     pub cost: Vec<String>,
     /// How long a connection to the upstream may take, 1 to 60000
@@ -205,8 +206,36 @@ fn parse_glob(raw: &str, is_case_sensitive: bool) -> Result<Glob, String> {
     if !raw.starts_with('/') {
         return Err(format!("must be a path such as /v1/docs/**, got {raw:?}"));
     }
+    if holds_two(raw) {
+        return Err(format!("must be one path; several are separated by ; in a variable, got {raw:?}"));
+    }
     let built = GlobBuilder::new(raw).literal_separator(true).case_insensitive(!is_case_sensitive).build();
     built.map_err(|error| format!("must be a path such as /v1/docs/**: {error}"))
+}
+
+/// Whether what was meant as two entries stands as one: a comma or a space, and then a path or a method and a path.
+///
+/// Either may stand in a path itself (a space as `%20`), and a comma in braces. Who means a path such as `/a,/b` writes `/a[,]/b`.
+fn holds_two(raw: &str) -> bool {
+    let is_method = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || "*-".contains(c));
+    let begins_entry = |rest: &str| {
+        let rest = rest.trim_start();
+        rest.starts_with('/')
+            || rest
+                .split_once(char::is_whitespace)
+                .is_some_and(|(method, path)| is_method(method) && path.starts_with('/'))
+    };
+    let mut depth = 0_u32;
+    raw.char_indices().any(|(at, c)| {
+        match c {
+            '{' | '[' => depth = depth.saturating_add(1),
+            '}' | ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0
+            && (c == ',' || c.is_whitespace())
+            && begins_entry(raw.get(at..).unwrap_or_default().trim_start_matches(','))
+    })
 }
 
 fn glob_set(globs: &[Glob]) -> Result<GlobSet, globset::Error> {
@@ -264,6 +293,19 @@ mod tests {
     fn a_star_stays_within_a_segment() {
         assert_eq!(cost(&["GET /v1/*=10"], &Method::GET, "/v1/a/b"), 1);
         assert_eq!(cost(&["GET /v1/**=10"], &Method::GET, "/v1/a/b"), 10);
+    }
+
+    #[test]
+    fn a_list_with_a_wrong_separator_is_not_taken_for_one_path() {
+        for raw in ["/docs/**,/open/**", "/docs/**, /open/**", "/docs/** /open/**", "/docs\n/open"] {
+            assert!(parse_glob(raw, true).unwrap_err().contains("separated by ;"), "{raw}");
+        }
+        for raw in ["POST /v1/a=20,GET /v1/b=30", "POST /v1/a=20, * /v1/b=30", "POST /v1/a=20 GET /v1/b=30"] {
+            assert!(parse_cost(raw, "/v1").unwrap_err().contains("separated by ;"), "{raw}");
+        }
+        for raw in ["/v1/a,b", "/v1/my docs/**", "/v1{/docs/**,/open/**}", "/v1/a[,]/b", "/v1/k=v,GET"] {
+            assert!(parse_glob(raw, true).is_ok(), "{raw}");
+        }
     }
 
     #[test]

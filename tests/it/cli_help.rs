@@ -89,10 +89,14 @@ fn help_teaches_the_flags_of_serve() {
               An origin whose pages may call the public API, such as https://app.example.com
               (repeatable)
               
+              In the variable, several are separated by commas.
+              
               [env: KLINKY_CORS_ORIGIN=]
 
           --trusted-proxy <CIDR>
               A network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8 (repeatable)
+              
+              In the variable, several are separated by commas.
               
               [env: KLINKY_TRUSTED_PROXY=]
 
@@ -145,7 +149,8 @@ fn help_teaches_the_flags_of_serve() {
           --public-path <GLOB>
               Paths that need no key and are not counted, such as '/v1/docs/**' (repeatable)
               
-              A glob: * and ? stay within a segment, ** does not.
+              A glob: * and ? stay within a segment, ** does not. In the variable, several are separated
+              by ;
               
               [env: KLINKY_PUBLIC_PATH=]
 
@@ -153,7 +158,7 @@ fn help_teaches_the_flags_of_serve() {
               What calls cost, such as 'POST /v1/reports=10': 1 to 1000 units (repeatable)
               
               A method or *, and a glob. The first one that matches counts; a call that none matches
-              costs 1.
+              costs 1. In the variable, several are separated by ;
               
               [env: KLINKY_COST=]
 

@@ -263,6 +263,15 @@ fn all_faults_of_the_flags_are_reported_in_one_go() {
 }
 
 #[test]
+fn a_list_in_a_variable_with_commas_is_refused_with_its_separator() {
+    let mut command = klinky(&["serve", "--upstream", "http://a", "--upstream-prefix", "/"]);
+    let ended = run(command.env("KLINKY_COST", "POST /a=20,GET /b=30").env("KLINKY_PUBLIC_PATH", "/docs/**,/open/**"));
+
+    assert_eq!(ended.code, Some(2));
+    assert_eq!(ended.stderr.matches("several are separated by ; in a variable").count(), 2, "{}", ended.stderr);
+}
+
+#[test]
 fn flags_that_do_nothing_by_themselves_are_refused() {
     let ended =
         run(&mut klinky(&["serve", "--upstream-prefix", "/v1", "--public-path", "/v1/docs", "--cost", "GET /v1/x=2"]));
