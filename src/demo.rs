@@ -35,6 +35,8 @@ pub enum DemoError {
 /// Where the demo's server is, and how its admin API opens.
 #[derive(Debug, Clone)]
 pub struct Place {
+    /// A path that a key opens.
+    pub path: String,
     /// The public listener.
     pub public: SocketAddr,
     /// The admin listener.
@@ -81,7 +83,7 @@ fn line(lines: &mut String, plan: &PlanId, account: &str, key: &str) {
 }
 
 fn banner(place: &Place, lines: &str, account: &str, key: &str, token: &str) -> String {
-    let Place { public, admin, admin_token } = place;
+    let Place { path, public, admin, admin_token } = place;
     let admin_token = admin_token.reveal();
     format!(
         "\
@@ -107,7 +109,7 @@ Or paste this into another shell:
 
 And then:
 
-  curl -i $API/api/v1/public/links -H \"X-API-Key: $KEY\"
+  curl -i $API{path} -H \"X-API-Key: $KEY\"
   curl $API/api/v1/public/keys/rate-limit -H \"Authorization: Bearer $JWT\"
   curl -X PATCH $ADMIN/admin/v1/accounts/$ACCOUNT -H \"Authorization: Bearer $ADMIN_TOKEN\" -d '{{\"plan\": \"scale\"}}'
 

@@ -17,7 +17,6 @@ use crate::config::{
     Cli, Command, DumpFormat, DumpSettings, LogFormat, RestoreArgs, ServeArgs, ServeSettings, TokenSettings, VerifyArgs,
 };
 use crate::demo::Place;
-use crate::domain::key::KeyFormat;
 use crate::domain::plan::Plan;
 use crate::domain::time::Timestamp;
 use crate::dump::{self, DumpError, DumpFilter};
@@ -86,7 +85,7 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
         "ready"
     );
     if with_demo {
-        print_demo(&server, settings.key_format.clone(), clock.now()).await?;
+        print_demo(&server, settings, clock.now()).await?;
     }
     let which = futures_util::future::select(Box::pin(terminate.recv()), Box::pin(interrupt.recv())).await;
     drop(which);
@@ -96,9 +95,17 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
     Ok(())
 }
 
-async fn print_demo(server: &Running, format: KeyFormat, now: Timestamp) -> Result<(), Box<dyn Error>> {
+async fn print_demo(server: &Running, settings: &ServeSettings, now: Timestamp) -> Result<(), Box<dyn Error>> {
     let (store, signer) = (Arc::clone(server.store()), server.signer());
+    let format = settings.key_format.clone();
+    // Of the built-in API it is the links; of an upstream only the prefix is known.
+    let path = match &settings.gateway {
+        None => "/api/v1/public/links",
+        Some(gateway) if gateway.prefix.is_empty() => "/",
+        Some(gateway) => &gateway.prefix,
+    };
     let place = Place {
+        path: path.to_owned(),
         public: server.public_address(),
         admin: server.admin_address(),
         admin_token: server.admin_token().clone(),

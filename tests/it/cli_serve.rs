@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::harness::{ADMIN_TOKEN, Exchange, JWT_SECRET, admin_request};
 use crate::process::{Process, klinky, rows, run};
+use crate::upstream::Upstream;
 
 /// What a clean stop on a signal leaves: the running request is answered, and nothing is lost.
 fn assert_stops_cleanly(signal: &str) {
@@ -233,6 +234,22 @@ fn the_demo_prints_lines_that_work_and_leaves_nothing_behind() {
     assert!(shown.contains("{\"limit\":100,\"remaining\":99,"), "{shown}");
     assert_eq!(statuses, [("free", 403), ("growth", 200), ("scale", 200), ("starter", 403)]);
     assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn the_demo_of_a_gateway_prints_a_line_that_reaches_the_upstream() {
+    let upstream = Upstream::plain();
+    let url = format!("http://{}", upstream.address);
+    for (prefix, path) in [("/v1", "/v1"), ("/", "/")] {
+        let mut command = klinky(&["serve", "--demo", "--upstream", &url, "--upstream-prefix", prefix]);
+        let mut process = Process::start(command.stdout(Stdio::piped()));
+        let lines = process.take_stdout().lines().map_while(Result::ok);
+        let said: Vec<String> = lines.take_while(|line| !line.contains("curl -X PATCH")).collect();
+        drop(process);
+
+        let line = format!("  curl -i $API{path} -H \"X-API-Key: $KEY\"");
+        assert!(said.contains(&line), "{said:?}");
+    }
 }
 
 #[test]
