@@ -17,7 +17,7 @@ const KEEP_MAX: usize = 10_000;
 /// Flags of backups.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// Back everything up into this directory, but for counters; made if absent
+    /// Back everything but counters and usage up into this directory; made if absent
     ///
     /// Each backup is a dump, klinky-2026-11-24T10-00-00Z.jsonl, that `klinky restore` reads.
     #[arg(long, env = "KLINKY_BACKUP_DIR", value_name = "DIR")]

@@ -176,7 +176,7 @@ fn help_teaches_the_flags_of_serve() {
               [default: 60000]
 
           --backup-dir <DIR>
-              Back everything up into this directory, but for counters; made if absent
+              Back everything but counters and usage up into this directory; made if absent
               
               Each backup is a dump, klinky-2026-11-24T10-00-00Z.jsonl, that `klinky restore` reads.
               
