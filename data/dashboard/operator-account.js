@@ -246,7 +246,7 @@ export class AccountView {
     const { name } = this.#account;
     const done = await ask({
       title: `Delete ${name}?`,
-      text: "Its keys, counters and links go with it, for good.",
+      text: "It is removed with its keys, counters, usage, links and kept answers, for good; its links answer 404.",
       fields: [field("Type the account’s name to go on", el("input", { name: "name", required: true, autocomplete: "off" }))],
       submit: "Delete the account",
       danger: true,

@@ -122,6 +122,7 @@ fn an_operator_makes_an_account_and_a_key_that_works_and_deletes_it() {
     assert_eq!(server.ping(&key).status, 200);
 
     browser.press("Delete");
+    browser.wait_to_see("removed with its keys, counters, usage, links and kept answers, for good; its links answer 404");
     browser.write("dialog input[name=name]", "Acme");
     browser.press("Delete the account");
     browser.wait_for_text("dialog .fault", "This is not the account’s name.");
