@@ -126,27 +126,28 @@ async function loadGauge() {
   tick();
 }
 
-let hasAccess = true;
+/** Why no key of the account opens the API; empty if they do. */
+let stopped = "";
 
 function showGauge() {
   if (!standing) return;
   const { limit, remaining } = standing;
   const used = limit - remaining;
   const share = limit === 0 ? 0 : used / limit;
-  const middle = hasAccess
-    ? [el("span", { class: "big", id: "remaining" }, number(remaining)), el("span", { class: "muted" }, "left")]
-    : [el("span", { class: "strong" }, "No API access")];
+  const middle = stopped
+    ? [el("span", { class: "strong" }, stopped)]
+    : [el("span", { class: "big", id: "remaining" }, number(remaining)), el("span", { class: "muted" }, "left")];
   const fact = (name, value, id) => [el("dt", {}, name), el("dd", { id }, value)];
   render(byId("hour"), ring(share, `${number(used)} of ${number(limit)} requests used this hour`, ...middle),
     el("dl", { class: "facts" }, fact("Used", number(used), "used"), fact("Limit", number(limit), "limit"),
       fact("Resets in", "", "reset-in"), fact("Resets at", moment(Date.parse(standing.reset_at)).slice(-9), "reset-at")),
-    hasAccess && remaining === 0 && el("p", { class: "note-box near" },
+    !stopped && remaining === 0 && el("p", { class: "note-box near" },
       "The limit is reached: requests are answered 429 until the hour ends."));
 }
 
 function showAccount(account) {
   const { name, plan, trial, suspended, api_access, limit } = account;
-  hasAccess = api_access;
+  stopped = suspended ? "Suspended" : api_access ? "" : "No API access";
   byId("who").textContent = name;
   const onTrial = trial && Date.parse(trial.ends_at) > server.now();
   const ends = trial && Date.parse(trial.ends_at);
@@ -155,7 +156,7 @@ function showAccount(account) {
     el("p", { class: "plan-name" }, el("span", { id: "plan-name" }, plan),
       suspended ? badge("Suspended", "full") : onTrial ? badge(`${trial.plan} on trial`, "info") : null),
     el("dl", { class: "facts" }, fact("Requests an hour", number(limit)),
-      fact("API access", api_access ? "Yes" : "No"),
+      fact("API access", stopped ? "No" : "Yes"),
       onTrial && fact("Trial ends", el("time", { datetime: trial.ends_at, title: moment(ends) }, relative(ends, server.now()))),
       trial && !onTrial && fact("Trial", "Ended"),
       fact("Shared by", "all of your keys")),

@@ -5,7 +5,7 @@ import { ring } from "./chart.js";
 import { announce, ask, badge, button, el, field, render, select, showSecret } from "./dom.js";
 import { DAYS, SECOND, countdown, moment, number, relative } from "./format.js";
 import { Keys } from "./keys.js";
-import { badges, loadPlans } from "./operator-accounts.js";
+import { badges, loadPlans, planOptions } from "./operator-accounts.js";
 import { Usage } from "./usage.js";
 
 const USAGE_PAUSE = 20 * SECOND;
@@ -141,11 +141,6 @@ export class AccountView {
     this.#again();
   }
 
-  #planOptions() {
-    return this.#plans.map((plan) =>
-      [plan.id, `${plan.name}: ${plan.api_access ? `${number(plan.requests_per_hour)} an hour` : "no API access"}`]);
-  }
-
   async #changePlan() {
     const custom = el("input", {
       name: "custom", type: "number", min: 0, max: LIMIT_MAX, step: 1, inputmode: "numeric", value: this.#account.custom_limit,
@@ -154,7 +149,7 @@ export class AccountView {
       title: "Change plan",
       text: "The change acts on the account’s next request. What it has used of this hour stays used.",
       fields: [
-        field("Plan", select("plan", this.#planOptions(), this.#account.plan)),
+        field("Plan", select("plan", planOptions(this.#plans), this.#account.plan)),
         field("Custom limit", custom, "Requests an hour in place of the plan’s. Leave it empty for the plan’s own."),
       ],
       submit: "Change",
@@ -167,7 +162,7 @@ export class AccountView {
 
   async #trial() {
     const days = el("input", { name: "days", type: "number", min: 1, max: 3650, step: 1, value: TRIAL_DAYS_DEFAULT, required: true });
-    const options = [...this.#planOptions(), ["", "End the trial"]];
+    const options = [...planOptions(this.#plans), ["", "End the trial"]];
     const done = await ask({
       title: "Trial",
       text: "While a trial runs, the account has the better of its plan and the trial’s.",

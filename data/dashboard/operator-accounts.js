@@ -13,6 +13,10 @@ export async function loadPlans(server) {
   return (await server.get("/admin/v1/plans?limit=1000")).items;
 }
 
+/** Plans to choose from: their ids, and what each gives. */
+export const planOptions = (plans) => plans.map((plan) =>
+  [plan.id, `${plan.name}: ${plan.api_access ? `${number(plan.requests_per_hour)} an hour` : "no API access"}`]);
+
 /** What an account is, besides its plan, in pills. */
 export function badges(account, now) {
   const onTrial = account.trial && Date.parse(account.trial.ends_at) > now;
@@ -137,13 +141,12 @@ export class AccountsView {
 
   async #create() {
     const plans = await loadPlans(this.server);
-    const options = plans.map((plan) => [plan.id, `${plan.name} (${number(plan.requests_per_hour)} an hour)`]);
     const made = await ask({
       title: "New account",
       fields: [
         field("Name", el("input", { name: "name", required: true, maxlength: 100, autocomplete: "off", autofocus: true })),
         field("E-mail", el("input", { name: "email", type: "email", autocomplete: "off" }), "May be left out."),
-        field("Plan", select("plan", options, "free")),
+        field("Plan", select("plan", planOptions(plans), "free")),
       ],
       submit: "Create the account",
       run: (form) => this.server.post("/admin/v1/accounts", {

@@ -269,10 +269,13 @@ fn an_account_without_access_or_at_its_limit_is_told_so() {
     server.admin_ok("PATCH", &format!("/accounts/{}", account.id), &json!({"plan": "free"}));
     open(&browser, &server, &account);
     browser.wait_to_see("This plan has no API access");
-    server.admin_ok("PATCH", &format!("/accounts/{}", account.id), &json!({"suspended": true}));
+    server.admin_ok("PATCH", &format!("/accounts/{}", account.id), &json!({"plan": "growth", "suspended": true}));
     open(&browser, &server, &account);
 
     browser.wait_to_see("This account is suspended");
+    browser.wait_for_text("#hour .strong", "Suspended");
+    browser.wait_for("document.querySelector('#plan dl').innerText.includes('API access\\nNo')");
+    assert_eq!(browser.run("return document.querySelectorAll('#remaining').length", &[]), json!(0));
 }
 
 #[test]

@@ -109,6 +109,7 @@ fn an_operator_makes_an_account_and_a_key_that_works_and_deletes_it() {
     open(&browser, &server);
 
     browser.press("New account");
+    browser.wait_for("document.querySelector('dialog option[value=free]').textContent === 'Free: no API access'");
     browser.write("dialog input[name=name]", "Acme & <b>Sons</b>");
     browser.click("dialog option[value=growth]");
     browser.press("Create the account");
