@@ -88,6 +88,7 @@ fn comparable(text: &str) -> Vec<String> {
         vec![
             (form(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<time>"),
             (form("(?m)^date: .*$"), "date: <date>"),
+            (form(r#""date":"\d{4}-\d\d-\d\d""#), "\"date\":\"<date>\""),
             (form("(?m)^x-request-id: .*$"), "x-request-id: <id>"),
             (form(r"(?m)^x-ratelimit-reset: \d+$"), "x-ratelimit-reset: <secs>"),
             (form(r"(?m)^retry-after: \d+$"), "retry-after: <secs>"),
