@@ -109,7 +109,7 @@ fn an_operator_makes_an_account_and_a_key_that_works_and_deletes_it() {
     open(&browser, &server);
 
     browser.press("New account");
-    browser.wait_for("document.querySelector('dialog option[value=free]').textContent === 'Free: no API access'");
+    browser.wait_for("document.querySelector('dialog option[value=free]')?.textContent === 'Free: no API access'");
     browser.write("dialog input[name=name]", "Acme & <b>Sons</b>");
     browser.click("dialog option[value=growth]");
     browser.press("Create the account");
@@ -123,7 +123,8 @@ fn an_operator_makes_an_account_and_a_key_that_works_and_deletes_it() {
     assert_eq!(server.ping(&key).status, 200);
 
     browser.press("Delete");
-    browser.wait_to_see("removed with its keys, counters, usage, links and kept answers, for good; its links answer 404");
+    browser
+        .wait_to_see("removed with its keys, counters, usage, links and kept answers, for good; its links answer 404");
     browser.write("dialog input[name=name]", "Acme");
     browser.press("Delete the account");
     browser.wait_for_text("dialog .fault", "This is not the account’s name.");
