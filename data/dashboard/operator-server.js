@@ -105,7 +105,7 @@ export class AuditView {
       const at = Date.parse(entry.at);
       return [
         el("time", { datetime: entry.at, title: entry.at }, now - at < 3600e3 ? relative(at, now) : moment(at)),
-        el("span", { class: "strong" }, entry.action),
+        el("span", { class: "strong whole" }, entry.action),
         this.#target(entry),
         el("span", { class: "break" }, entry.actor),
         el("code", { class: "muted break" }, entry.request_id),

@@ -119,10 +119,14 @@ impl GatewaySettings {
     /// What a call costs: with a final slash or without it, whichever is dearer.
     #[must_use]
     pub fn cost_of(&self, method: &Method, path: &str) -> Cost {
-        let first = |path: &str| self.costs.iter().find_map(|rule| rule.cost_of(method, path)).unwrap_or(Cost::ONE);
-        let (as_sent, without_slash) = (first(path), first(path.trim_end_matches('/')));
-        if as_sent.as_units() > without_slash.as_units() { as_sent } else { without_slash }
+        cost_of(&self.costs, method, path)
     }
+}
+
+fn cost_of(rules: &[CostRule], method: &Method, path: &str) -> Cost {
+    let first = |path: &str| rules.iter().find_map(|rule| rule.cost_of(method, path)).unwrap_or(Cost::ONE);
+    let (as_sent, without_slash) = (first(path), first(path.trim_end_matches('/')));
+    if as_sent.as_units() > without_slash.as_units() { as_sent } else { without_slash }
 }
 
 impl GatewayArgs {
@@ -266,7 +270,7 @@ mod tests {
 
     fn cost(rules: &[&str], method: &Method, path: &str) -> u32 {
         let rules: Vec<CostRule> = rules.iter().map(|raw| parse_cost(raw, "/v1").unwrap()).collect();
-        rules.iter().find_map(|rule| rule.cost_of(method, path)).unwrap_or(Cost::ONE).as_units()
+        cost_of(&rules, method, path).as_units()
     }
 
     #[test]
