@@ -132,7 +132,7 @@ fn accounts_do_not_share_keys() {
 
 #[test]
 fn failures_of_ours_and_denials_are_not_kept() {
-    for status in [500, 503, 429, 302] {
+    for status in [500, 503, 429, 502] {
         let (_dir, store, idempotency) = idempotency();
         let running = run(idempotency.claim(account(), key("k"), request("{}"), at(START)));
 
