@@ -123,10 +123,13 @@ fn raise_open_files() {
     }
 }
 
+/// Log lines that are written with one system call: some hundred.
+const LOG_BYTES_AT_ONCE: usize = 64 * 1024;
+
 /// Log lines go to standard error by a thread of their own, which writes all that wait at once. Dropping the guard writes
 /// what is left.
 fn start_logs(args: &ServeArgs) -> Result<WorkerGuard, Box<dyn Error>> {
-    let (writer, guard) = tracing_appender::non_blocking(BufWriter::with_capacity(64 * 1024, io::stderr()));
+    let (writer, guard) = tracing_appender::non_blocking(BufWriter::with_capacity(LOG_BYTES_AT_ONCE, io::stderr()));
     let lines = tracing_subscriber::fmt()
         // actix_server says at each start and stop what we say already; actix_http logs as errors what clients
         // send that is no HTTP, which is nobody's to mend.

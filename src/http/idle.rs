@@ -98,9 +98,12 @@ impl Connections {
 
 impl Socket {
     fn is_idle(&self, idle_max: Duration) -> bool {
+        // In this order: where none runs, the end of the last one is known.
+        if self.running.load(Ordering::SeqCst) > 0 {
+            return false;
+        }
         let ended_us = self.ended_us.load(Ordering::SeqCst);
-        let idle_us = self.since.elapsed_us().saturating_sub(ended_us);
-        self.running.load(Ordering::SeqCst) == 0 && Duration::from_micros(idle_us) >= idle_max
+        Duration::from_micros(self.since.elapsed_us().saturating_sub(ended_us)) >= idle_max
     }
 }
 

@@ -81,10 +81,11 @@ impl JournalFiles {
         self.last
     }
 
-    /// Removes the files up to this number, the oldest first.
+    /// Removes the files up to this number, the oldest first; a power cut does not bring them back.
     pub(super) fn remove_until(&self, last: u64) -> io::Result<()> {
         let mut done = numbers(&self.dir)?.into_iter().take_while(|number| *number <= last);
-        done.try_for_each(|number| fs::remove_file(self.dir.join(number.to_string())))
+        done.try_for_each(|number| fs::remove_file(self.dir.join(number.to_string())))?;
+        File::open(&self.dir)?.sync_all()
     }
 }
 

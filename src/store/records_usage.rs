@@ -58,3 +58,26 @@ pub(super) fn journal_from_bytes(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Tally)>, 
     let row = |(key, used, denied, errors, latency)| (key, Tally { used, denied, errors, latency: Latency(latency) });
     Ok(rows.into_iter().map(row).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::usage_journal::RECORD_ROWS;
+    use super::*;
+    use crate::domain::endpoint::{ENDPOINT_BYTES_MAX, EndpointName};
+    use crate::domain::id::{AccountId, KeyId};
+    use crate::domain::usage::Spender;
+    use crate::domain::window::Window;
+
+    #[test]
+    fn a_record_of_the_longest_names_and_the_largest_figures_fits() {
+        let (account_id, key_id) = (AccountId::from_bytes([255; 16]), KeyId::from_bytes([255; 16]));
+        let spender = Spender { account_id, window: Window::from_hours(u32::MAX), key_id };
+        let key = RowKey { spender, endpoint: EndpointName::parse(&"x".repeat(ENDPOINT_BYTES_MAX)).unwrap() };
+        let most = u64::MAX;
+        let tally = Tally { used: most, denied: most, errors: most, latency: Latency([most; BUCKETS]) };
+
+        let bytes = journal_to_bytes(&vec![(&key, &tally); RECORD_ROWS]).unwrap();
+
+        assert_eq!(journal_from_bytes(&bytes).unwrap(), vec![(codec::usage_key(&key), tally); RECORD_ROWS]);
+    }
+}

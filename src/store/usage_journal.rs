@@ -28,8 +28,8 @@ use crate::domain::window::Window;
 
 /// The directory of its files, in the data directory.
 pub(super) const JOURNAL_DIR: &str = "usage-journal";
-/// Rows that a record has, of about 80 bytes each.
-const RECORD_ROWS: usize = 500;
+/// Rows that a record has, of about 80 bytes each, and of 302 at most: they fit a record whatever they are.
+pub(super) const RECORD_ROWS: usize = 400;
 /// Changes that are made to them before it is written: some hundred microseconds of an operator's wait.
 const RECORD_CHANGES: usize = 5000;
 /// Rows that are folded at a time: an operator's write waits for some milliseconds.

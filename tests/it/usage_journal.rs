@@ -158,7 +158,7 @@ fn a_damaged_record_of_the_journal_is_found_and_stops_nothing() {
     let store = open(dir.path(), FLUSH);
     store.fold_all_usage().unwrap();
 
-    assert_eq!(rows(&store), [(1, 200)].into(), "those of the second record");
+    assert_eq!(rows(&store), [(1, 300)].into(), "those of the second record");
     store.close().unwrap();
     drop(store);
     assert!(verify(dir.path()).starts_with("0 faults in "));
@@ -180,7 +180,7 @@ fn the_torn_end_of_the_journal_is_passed_over() {
     add(&store, account);
     store.fold_all_usage().unwrap();
 
-    assert_eq!(rows(&store), [(1, 200), (2, 500)].into());
+    assert_eq!(rows(&store), [(1, 300), (2, 400)].into());
 }
 
 #[test]
