@@ -21,9 +21,9 @@ pub(crate) enum Group {
     Spread,
     /// One of those.
     Hot,
-    /// As many with a limit of 1,000: blocks of 10.
+    /// As many with a limit of 1,000: blocks of 11 units.
     Thousand,
-    /// As many with the largest limit that has no blocks.
+    /// As many with a limit of 199: blocks of 2, as with 100, which would be used up before the bench ends.
     Small,
 }
 

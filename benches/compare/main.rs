@@ -55,7 +55,7 @@ fn main() {
         Contestant::new("klinky, limits from 10,000", plain.clone(), Load::of(&made, Group::Spread)),
         Contestant::new("klinky, one hot account", plain.clone(), Load::of(&made, Group::Hot)),
         Contestant::new("klinky, limit 1,000", plain.clone(), Load::of(&made, Group::Thousand)),
-        Contestant::new("klinky, limit 199, no blocks", plain.clone(), Load::of(&made, Group::Small)),
+        Contestant::new("klinky, limit 199, blocks of 2", plain.clone(), Load::of(&made, Group::Small)),
         Contestant::new("klinky, text log", logging, Load::of(&made, Group::Spread)),
         Contestant::new("klinky, --flush-every-ms 0", strict, Load::of(&made, Group::Spread)),
         Contestant::new("klinky, one link by id", plain, linked),

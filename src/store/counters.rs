@@ -2,9 +2,10 @@
 //!
 //! An account's units are taken from sled in blocks, by compare-and-swap, and from the block one by one in memory. The
 //! rules of such a lease:
-//! - The row in sled is the end of the block: never less than what is used. A block is a hundredth of the limit, at
-//!   least one unit and at most 64, and ends at the limit. So a crash, after which the counter goes on at the end of
-//!   the block, costs a client at most a hundredth of its limit, and gives it nothing that was on disk.
+//! - The row in sled is the end of the block: never less than what is used. A block is taken with its first unit and
+//!   has up to a hundredth of the limit besides, at most 64 in all, and ends at the limit. So a crash, after which the
+//!   counter goes on at the end of the block, costs a client at most a hundredth of its limit, and gives it nothing
+//!   that was on disk.
 //! - There is one lease per account, for all threads, behind the lock of its place in the map. The decision is made on
 //!   the units really used, under that lock, so that it is as exact as a compare-and-swap per request.
 //! - The limit comes along with each request. A lower one stops requests in the middle of a block.
@@ -34,8 +35,8 @@ pub(crate) const PURGE_STEP_ROWS: usize = 1000;
 
 /// Most units of a block: what a crash may cost a client with the largest limits. Larger ones save next to nothing.
 const BLOCK_UNITS_MAX: u32 = 64;
-/// A block is one in so many of the limit's units.
-const BLOCKS_PER_LIMIT: u32 = 100;
+/// What a crash may cost of a limit is one in so many of its units.
+const LIMIT_PER_LOSS: u32 = 100;
 /// Locks of the map of leases. A request holds one while sled gives it a block, so they are many more than threads.
 const LOCKS: usize = 256;
 
@@ -277,8 +278,8 @@ impl Lease {
 
 /// Where the block ends whose first units lead to `after`, which is at most `limit`.
 fn block_end(after: Used, limit: Limit) -> Used {
-    let units = (limit.as_units() / BLOCKS_PER_LIMIT).clamp(1, BLOCK_UNITS_MAX);
-    Used::new(after.as_units().saturating_add(units.saturating_sub(1)).min(limit.as_units()))
+    let unused = (limit.as_units() / LIMIT_PER_LOSS).min(BLOCK_UNITS_MAX.saturating_sub(1));
+    Used::new(after.as_units().saturating_add(unused).min(limit.as_units()))
 }
 
 fn read(key: &[u8], stored: Option<&[u8]>) -> Result<Option<Used>, StoreError> {
