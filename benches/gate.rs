@@ -11,6 +11,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
 use klinky::accounts::{self, AccountDraft};
+use klinky::domain::account::{Account, Terms};
 use klinky::domain::decision::{Cost, Limit, Used, decide};
 use klinky::domain::endpoint::EndpointName;
 use klinky::domain::id::AccountId;
@@ -22,9 +23,10 @@ use klinky::domain::window::Window;
 use klinky::gate::{Access, Gate};
 use klinky::keys::{self, KeyDraft};
 use klinky::plans::first_plans;
-use klinky::store::{Author, Store, StoreOptions};
+use klinky::store::{AccountCounter, Author, Store, StoreOptions};
 use klinky::usage::{Usage, UsageWriter};
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 const NO_LIMIT: Limit = Limit::new(u32::MAX);
@@ -42,10 +44,23 @@ fn now() -> Timestamp {
     Timestamp::parse("2026-01-15T14:30:00Z").unwrap()
 }
 
-fn account(n: u32) -> AccountId {
-    let mut bytes = [0; 16];
-    bytes.first_chunk_mut::<4>().unwrap().copy_from_slice(&n.to_be_bytes());
-    AccountId::from_bytes(bytes)
+/// Fills the store with accounts; their counters.
+fn counters(store: &Store) -> Vec<AccountCounter> {
+    let restore = store.start_restore().unwrap();
+    let plans = first_plans().unwrap();
+    plans.iter().for_each(|plan| restore.put_plan(plan).unwrap());
+    let ids: Vec<AccountId> = (0..SPREAD).map(|n| AccountId::from_bytes(u128::from(n).to_be_bytes())).collect();
+    for &id in &ids {
+        let terms = Terms::on(PlanId::new("scale").unwrap());
+        let name = Name::new("bench").unwrap();
+        restore.put_account(&Account { id, name, email: None, terms, created_at: now(), updated_at: now() }).unwrap();
+    }
+    restore.finish(&by()).unwrap();
+    ids.into_iter().map(|id| store.find_counter(id).unwrap()).collect()
+}
+
+fn by() -> Author {
+    Author { actor: "bench".to_owned(), request_id: "-".to_owned(), at: now() }
 }
 
 fn rule(c: &mut Criterion) {
@@ -61,22 +76,24 @@ fn take(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     let window = Window::at(now());
+    let counters = counters(&store);
+    let hot = counters.first().unwrap();
     c.bench_function("take: one hot account", |b| {
-        b.iter(|| store.take(account(1), window, NO_LIMIT, Cost::ONE).unwrap());
+        b.iter(|| store.take(hot, window, NO_LIMIT, Cost::ONE).unwrap());
     });
-    for n in 0..SPREAD {
-        store.take(account(n), window, NO_LIMIT, Cost::ONE).unwrap();
+    for counter in &counters {
+        store.take(counter, window, NO_LIMIT, Cost::ONE).unwrap();
     }
     let mut rng = StdRng::seed_from_u64(1);
     c.bench_function("take: 100k accounts", |b| {
         b.iter_batched(
-            || account(rng.random_range(0..SPREAD)),
-            |account| store.take(account, window, NO_LIMIT, Cost::ONE).unwrap(),
+            || counters.choose(&mut rng).unwrap(),
+            |counter| store.take(counter, window, NO_LIMIT, Cost::ONE).unwrap(),
             BatchSize::SmallInput,
         );
     });
     c.bench_function("take: denied", |b| {
-        b.iter(|| store.take(account(1), window, Limit::new(0), Cost::ONE).unwrap());
+        b.iter(|| store.take(hot, window, Limit::new(0), Cost::ONE).unwrap());
     });
 }
 
@@ -101,7 +118,7 @@ fn gate(c: &mut Criterion) {
 }
 
 fn holders(store: &Store, format: &KeyFormat) -> Vec<String> {
-    let by = Author { actor: "bench".to_owned(), request_id: "-".to_owned(), at: now() };
+    let by = by();
     let name = || Name::new("bench").unwrap();
     let one = || {
         let draft = AccountDraft {

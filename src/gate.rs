@@ -13,7 +13,7 @@ use crate::domain::plan::PlanId;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Spender;
 use crate::domain::window::Window;
-use crate::store::{Holder, Store, StoreError};
+use crate::store::{AccountCounter, Holder, Store, StoreError};
 use crate::usage::Usage;
 
 /// Lets requests through, or does not.
@@ -113,7 +113,7 @@ impl Gate {
     ) -> Result<Known, Refusal> {
         let holder = self.holder(key, access, now)?;
         let window = Window::at(now);
-        let (decision, used) = self.store.take(holder.account_id, window, holder.in_force.limit, cost)?;
+        let (decision, used) = self.store.take(&holder.counter, window, holder.in_force.limit, cost)?;
         let spender = Spender { account_id: holder.account_id, window, key_id: holder.key_id };
         match decision {
             Decision::Denied => {
@@ -123,7 +123,7 @@ impl Gate {
             Decision::Allowed(_) => {
                 // Before anything is waited for: a client may go away meanwhile.
                 self.usage.count(spender, endpoint, cost);
-                self.make_durable(spender, endpoint, cost).await?;
+                self.make_durable(&holder.counter, spender, endpoint, cost).await?;
                 Ok(known(holder, used, now))
             }
         }
@@ -192,8 +192,14 @@ impl Gate {
 
     /// Waits for the disk if the store says so, and gives the units back if the disk refuses, so that
     /// what is answered as an error was not counted.
-    async fn make_durable(&self, spender: Spender, endpoint: &EndpointName, cost: Cost) -> Result<(), StoreError> {
-        let Some(commit) = self.store.commit_if_due(spender.account_id, spender.window) else { return Ok(()) };
+    async fn make_durable(
+        &self,
+        counter: &AccountCounter,
+        spender: Spender,
+        endpoint: &EndpointName,
+        cost: Cost,
+    ) -> Result<(), StoreError> {
+        let Some(commit) = self.store.commit_if_due(counter, spender.window) else { return Ok(()) };
         let refused = commit.done().await;
         if refused.is_err() {
             self.store.give_back(spender.account_id, spender.window, cost)?;

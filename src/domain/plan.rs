@@ -1,7 +1,8 @@
 //! Plans: named terms. Which plan an account has, and what it comes to, is in `account.rs`.
 
 use std::fmt;
-use std::sync::Arc;
+
+use arcstr::ArcStr;
 
 use super::Invalid;
 use super::decision::Limit;
@@ -10,9 +11,9 @@ use super::text::{Name, Note};
 /// Most characters in a plan's id: it appears in header values and error texts.
 pub const PLAN_ID_CHARS_MAX: usize = 32;
 
-/// A plan's id: 1 to 32 of `[a-z0-9_-]`. Cheap to clone, since every account holds one.
+/// A plan's id: 1 to 32 of `[a-z0-9_-]`. Cheap to clone, and a pointer wide, since every account holds one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PlanId(Arc<str>);
+pub struct PlanId(ArcStr);
 
 impl PlanId {
     /// Checks a plan id.

@@ -122,24 +122,22 @@ impl Store {
         }
         self.committer.mark_dirty();
         self.writes.note_change();
-        for change in changes {
-            self.remember(change);
-        }
-        Ok(())
+        changes.into_iter().try_for_each(|change| self.remember(change))
     }
 
-    fn remember(&self, change: Change) {
+    fn remember(&self, change: Change) -> Result<(), StoreError> {
         match change {
             Change::PutPlan(plan) => self.memory.put_plan(plan),
             Change::RemovePlan(id) => self.memory.remove_plan(&id),
             Change::PutAccount(account) => self.memory.put_terms(account.id, account.terms),
             Change::RemoveAccount(id) => self.memory.remove_terms(id),
-            Change::PutKey(key) => self.memory.put_key(&key),
+            Change::PutKey(key) => self.memory.put_key(&key)?,
             Change::RemoveKey(key) => self.memory.remove_key(&key.hash),
             Change::PutLink(link) => self.remember_link(link),
             Change::RemoveLink(link) => self.links.remove(&link),
             Change::PutCounter(_, _, _) | Change::RemoveCounter(_, _) => {}
         }
+        Ok(())
     }
 
     fn remember_link(&self, link: Link) {

@@ -142,6 +142,16 @@ pub(super) fn account_key(account: AccountId, key: KeyId) -> [u8; 32] {
     concat(account.as_bytes(), key.as_bytes())
 }
 
+/// A key half-way between two, by what they begin with.
+pub(super) fn middle(first: &[u8], last: &[u8]) -> [u8; 8] {
+    let start = |key: &[u8]| {
+        let mut bytes = [0; 8];
+        bytes.iter_mut().zip(key).for_each(|(byte, of_key)| *byte = *of_key);
+        u64::from_be_bytes(bytes)
+    };
+    start(first).midpoint(start(last)).to_be_bytes()
+}
+
 pub(super) fn counter_key(window: Window, account: AccountId) -> [u8; 20] {
     concat(&window_prefix(window), account.as_bytes())
 }
@@ -327,6 +337,17 @@ fn concat<const N: usize>(first: &[u8], second: &[u8]) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_middle_of_two_keys_lies_between_them() {
+        for (first, last, expected) in [
+            (&[0; 32][..], &[255; 32][..], [127, 255, 255, 255, 255, 255, 255, 255]),
+            (b"a", b"c", *b"b\0\0\0\0\0\0\0"),
+            (&[7; 16], &[7; 16], [7; 8]),
+        ] {
+            assert_eq!(middle(first, last), expected);
+        }
+    }
 
     #[test]
     fn a_record_reads_as_it_was_written() {

@@ -6,8 +6,8 @@
 //!   has up to a hundredth of the limit besides, at most 64 in all, and ends at the limit. So a crash, after which the
 //!   counter goes on at the end of the block, costs a client at most a hundredth of its limit, and gives it nothing
 //!   that was on disk.
-//! - There is one lease per account, for all threads, behind the lock of its place in the map. The decision is made on
-//!   the units really used, under that lock, so that it is as exact as a compare-and-swap per request.
+//! - There is one lease per account, for all threads, behind a lock of its own. The decision is made on the units really
+//!   used, under that lock, so that it is as exact as a compare-and-swap per request.
 //! - The limit comes along with each request. A lower one stops requests in the middle of a block.
 //! - A unit is durable once the row of its block is: who is counted waits for at most that.
 //! - Whoever reads a counter reads the lease, if there is one. Whoever sets one holds the lease and ends it.
@@ -17,13 +17,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
-use dashmap::mapref::one::RefMut;
-use parking_lot::Mutex;
-
 use super::codec::{self, Damage};
 use super::commits::Commits;
+use super::memory::{AccountCounter, Memory};
 use super::{StoreError, damaged, engine};
 use crate::domain::decision::{Cost, Decision, Limit, Used, decide};
 use crate::domain::id::AccountId;
@@ -37,25 +33,19 @@ pub(crate) const PURGE_STEP_ROWS: usize = 1000;
 const BLOCK_UNITS_MAX: u32 = 64;
 /// What a crash may cost of a limit is one in so many of its units.
 const LIMIT_PER_LOSS: u32 = 100;
-/// Locks of the map of leases. A request holds one while sled gives it a block, so they are many more than threads.
-const LOCKS: usize = 256;
 
-/// The tree of counters, and the leases on it.
+/// The tree of counters. The leases on it are with the accounts in memory.
 pub(super) struct Counters {
     tree: sled::Tree,
-    leases: Arc<Leases>,
-    /// Leases of windows before this one were purged.
-    kept_from: Mutex<Option<Window>>,
+    memory: Arc<Memory>,
     commits: Arc<Commits>,
     /// Blocks that were taken from sled since the start.
     blocks: AtomicU64,
 }
 
-type Leases = DashMap<AccountId, Lease>;
-
 /// The block of units that an account takes from.
 #[derive(Clone, Copy)]
-struct Lease {
+pub(super) struct Lease {
     window: Window,
     /// Units really used.
     used: Used,
@@ -77,9 +67,8 @@ pub struct Counter {
 }
 
 impl Counters {
-    pub(super) fn new(tree: sled::Tree, commits: Arc<Commits>) -> Self {
-        let leases = Arc::new(DashMap::with_shard_amount(LOCKS));
-        Self { tree, leases, kept_from: Mutex::default(), commits, blocks: AtomicU64::new(0) }
+    pub(super) fn new(tree: sled::Tree, memory: Arc<Memory>, commits: Arc<Commits>) -> Self {
+        Self { tree, memory, commits, blocks: AtomicU64::new(0) }
     }
 
     /// Decides and counts in one atomic step. Answers the decision and what is used after it.
@@ -89,12 +78,14 @@ impl Counters {
     /// Exactly `limit` units are let through. A denial writes nothing.
     pub(super) fn take(
         &self,
-        account: AccountId,
+        counter: &AccountCounter,
         window: Window,
         limit: Limit,
         cost: Cost,
     ) -> Result<(Decision, Used), StoreError> {
-        let mut lease = self.lease(account, window)?;
+        let account = counter.account_id();
+        let mut held = counter.lease();
+        let lease = self.renew(account, &mut held, window)?;
         loop {
             let decision = decide(limit, lease.used, cost);
             let Decision::Allowed(after) = decision else { return Ok((decision, lease.used)) };
@@ -122,21 +113,24 @@ impl Counters {
     }
 
     /// Whether all that an account was let through in a window is on disk, or at least counted there.
-    pub(super) fn is_durable(&self, account: AccountId, window: Window) -> bool {
-        let lease = self.leases.get(&account);
-        lease.is_some_and(|lease| lease.window == window && self.commits.is_done(lease.durable_with))
+    pub(super) fn is_durable(&self, counter: &AccountCounter, window: Window) -> bool {
+        counter.lease().is_some_and(|lease| lease.window == window && self.commits.is_done(lease.durable_with))
     }
 
-    /// Gives a counted request's units back, for one that could not be stored after all.
+    /// Gives a counted request's units back, for one that could not be stored after all. An account that was removed
+    /// meanwhile has no use for them.
     pub(super) fn give_back(&self, account: AccountId, window: Window, cost: Cost) -> Result<(), StoreError> {
-        let mut lease = self.lease(account, window)?;
+        let Some(counter) = self.memory.find_counter(account) else { return Ok(()) };
+        let mut held = counter.lease();
+        let lease = self.renew(account, &mut held, window)?;
         lease.used = lease.used.minus(cost);
         Ok(())
     }
 
     /// Units used by an account in a window.
     pub(super) fn used(&self, account: AccountId, window: Window) -> Result<Used, StoreError> {
-        if let Some(lease) = self.leases.get(&account)
+        if let Some(counter) = self.memory.find_counter(account)
+            && let Some(lease) = *counter.lease()
             && lease.window == window
         {
             return Ok(lease.used);
@@ -150,29 +144,22 @@ impl Counters {
         account: AccountId,
         write: impl FnOnce() -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        match self.leases.entry(account) {
-            Entry::Vacant(_held) => write(),
-            Entry::Occupied(lease) => {
-                self.settle(account, lease.get())?;
-                let written = write();
-                lease.remove();
-                written
-            }
+        let Some(counter) = self.memory.find_counter(account) else { return write() };
+        let mut held = counter.lease();
+        if let Some(lease) = held.as_ref() {
+            self.settle(account, lease)?;
         }
+        let written = write();
+        *held = None;
+        written
     }
 
     /// Ends all leases, for a clean stop: the rows say what was really used.
     pub(super) fn settle_all(&self) -> Result<(), StoreError> {
-        for lease in self.leases.iter() {
-            self.settle(*lease.key(), &lease)?;
-        }
-        self.leases.clear();
-        Ok(())
-    }
-
-    /// Forgets all leases, for a store whose rows were replaced.
-    pub(super) fn clear(&self) {
-        self.leases.clear();
+        self.memory.each_counter(|counter| match counter.lease().take() {
+            Some(lease) => self.settle(counter.account_id(), &lease),
+            None => Ok(()),
+        })
     }
 
     /// All counters, the oldest hour first.
@@ -199,27 +186,24 @@ impl Counters {
             rows = rows.saturating_add(1);
         }
         self.tree.apply_batch(batch).map_err(engine("purge counters"))?;
-        let mut kept = self.kept_from.lock();
-        if rows < PURGE_STEP_ROWS && *kept != Some(first_kept) {
-            // Their rows are gone, so there is nothing to settle. Once an hour, for it looks at all of them.
-            self.leases.retain(|_account, lease| lease.window >= first_kept);
-            *kept = Some(first_kept);
-        }
         Ok(rows)
     }
 
-    /// The account's lease for `window`, held until it is dropped. One for another window ends.
-    fn lease(&self, account: AccountId, window: Window) -> Result<RefMut<'_, AccountId, Lease>, StoreError> {
-        match self.leases.entry(account) {
-            Entry::Occupied(mut lease) => {
-                if lease.get().window != window {
-                    self.settle(account, lease.get())?;
-                    lease.insert(Lease::of(window, self.stored(account, window)?));
-                }
-                Ok(lease.into_ref())
+    /// The lease for `window` in a counter that is held. One for another window ends.
+    fn renew<'l>(
+        &self,
+        account: AccountId,
+        held: &'l mut Option<Lease>,
+        window: Window,
+    ) -> Result<&'l mut Lease, StoreError> {
+        let lease = match *held {
+            Some(lease) if lease.window == window => lease,
+            other => {
+                other.map_or(Ok(()), |ended| self.settle(account, &ended))?;
+                Lease::of(window, self.stored(account, window)?)
             }
-            Entry::Vacant(place) => Ok(place.insert(Lease::of(window, self.stored(account, window)?))),
-        }
+        };
+        Ok(held.insert(lease))
     }
 
     /// Writes what was really used, unless an operator has set the counter since, or it is purged.
@@ -255,13 +239,14 @@ impl Counters {
     }
 
     fn list(&self, rows: sled::Iter) -> impl Iterator<Item = Result<Counter, StoreError>> + Send + 'static {
-        let leases = Arc::clone(&self.leases);
+        let memory = Arc::clone(&self.memory);
         rows.map(move |row| {
             let (key, value) = row.map_err(engine("list counters"))?;
             let counter = || -> Result<Counter, Damage> {
                 let (window, account_id) = codec::parse_counter_key(&key)?;
                 let stored = codec::parse_used(&value)?;
-                let lease = leases.get(&account_id).filter(|lease| lease.window == window);
+                let counter = memory.find_counter(account_id);
+                let lease = counter.and_then(|counter| *counter.lease()).filter(|lease| lease.window == window);
                 Ok(Counter { account_id, window, used: lease.map_or(stored, |lease| lease.used) })
             };
             counter().map_err(damaged("counters", &key))

@@ -7,20 +7,36 @@ use super::memory::Memory;
 use super::memory_links::LinkMemory;
 use super::{StoreError, Trees, clicks, codec, damaged, engine, records, records_links};
 
-/// Reads plans, accounts, keys and links. Keys are half of the work, and have a thread of their own.
+/// Reads plans, accounts, keys and links; accounts and keys, which may be millions, in two threads.
 pub(super) fn all(trees: &Trees, memory: &Memory, link_memory: &LinkMemory) -> Result<(), StoreError> {
     plans(trees, memory)?;
+    in_halves(&trees.accounts, "read accounts", |id, bytes| account(memory, id, bytes))?;
+    in_halves(&trees.keys, "read keys", |hash, bytes| key(memory, hash, bytes))?;
+    last_uses(trees, memory)?;
+    links(trees, link_memory)
+}
+
+/// Calls `each` with all rows of a tree: two threads have about half of them each, as keys are spread evenly.
+fn in_halves(
+    tree: &sled::Tree,
+    attempt: &'static str,
+    each: impl Fn(&[u8], &[u8]) -> Result<(), StoreError> + Sync,
+) -> Result<(), StoreError> {
+    let end = |row: sled::Result<Option<(sled::IVec, sled::IVec)>>| row.map_err(engine(attempt));
+    let (Some((first, _)), Some((last, _))) = (end(tree.first())?, end(tree.last())?) else { return Ok(()) };
+    let middle = codec::middle(&first, &last);
+    let read = |mut rows: sled::Iter| {
+        rows.try_for_each(|row| {
+            let (key, bytes) = row.map_err(engine(attempt))?;
+            each(&key, &bytes)
+        })
+    };
     thread::scope(|scope| {
-        let keys = scope.spawn(|| keys(trees, memory));
-        let rest = accounts(trees, memory).and_then(|()| links(trees, link_memory));
+        let other = scope.spawn(|| read(tree.range(middle.as_slice()..)));
+        let own = read(tree.range(..middle.as_slice()));
         // What the engine panics with of a damaged file goes on to who opens the store.
-        let keys = keys.join().unwrap_or_else(|panic| resume_unwind(panic));
-        rest.and(keys)
-    })?;
-    match memory.missing_account() {
-        Some(account) => Err(StoreError::Dangling { tree: "accounts", key: account.to_string() }),
-        None => last_uses(trees, memory),
-    }
+        own.and(other.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
 }
 
 fn plans(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
@@ -31,24 +47,17 @@ fn plans(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn accounts(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
-    for row in trees.accounts.iter() {
-        let (id, bytes) = row.map_err(engine("read accounts"))?;
-        let decoded = codec::parse_account_id(&id).and_then(|parsed| records::account_from_bytes(parsed, &bytes));
-        let account = decoded.map_err(damaged("accounts", &id))?;
-        memory.in_force(&account.terms, account.created_at)?;
-        memory.put_terms(account.id, account.terms);
-    }
+fn account(memory: &Memory, id: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+    let decoded = codec::parse_account_id(id).and_then(|parsed| records::account_from_bytes(parsed, bytes));
+    let account = decoded.map_err(damaged("accounts", id))?;
+    memory.in_force(&account.terms, account.created_at)?;
+    memory.put_terms(account.id, account.terms);
     Ok(())
 }
 
-fn keys(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
-    for row in trees.keys.iter() {
-        let (hash, bytes) = row.map_err(engine("read keys"))?;
-        let decoded = codec::parse_hash(&hash).and_then(|parsed| records::key_from_bytes(parsed, &bytes));
-        memory.put_key(&decoded.map_err(damaged("keys", &hash))?);
-    }
-    Ok(())
+fn key(memory: &Memory, hash: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+    let decoded = codec::parse_hash(hash).and_then(|parsed| records::key_from_bytes(parsed, bytes));
+    memory.put_key(&decoded.map_err(damaged("keys", hash))?)
 }
 
 fn last_uses(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {

@@ -1,16 +1,25 @@
-//! The copy in memory of what every request asks for: whose key is this, on which terms.
+//! The copy in memory of what every request asks for: whose key is this, on which terms, and how much is used.
 //!
 //! It is filled when the store opens and changed only in `changes.rs`, right after the
 //! transaction and before the write is answered; so a change acts on the very next request.
-//! A look-up takes locks of map shards for some tens of nanoseconds, never across an await.
+//! A request looks a key up once, and from there goes to its account by pointer. It takes locks for some tens of
+//! nanoseconds, never across an await.
+//!
+//! Tables hold pointers: one that has just doubled is more than half empty, and what is empty should be small.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use dashmap::DashMap;
-use parking_lot::{Mutex, RwLock};
+use dashmap::DashSet;
+use foldhash::fast::RandomState;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::StoreError;
+use super::counters::Lease;
 use crate::domain::account::{InForce, Terms};
 use crate::domain::id::{AccountId, KeyId};
 use crate::domain::key::{Key, KeyHash, Scope};
@@ -21,10 +30,12 @@ use crate::domain::time::Timestamp;
 const NEVER_USED_MS: i64 = -1;
 
 /// Who shows a key, and on which terms, at one instant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Holder {
     /// Whose key it is.
     pub account_id: AccountId,
+    /// Where its units are counted.
+    pub counter: AccountCounter,
     /// Which key it is.
     pub key_id: KeyId,
     /// What the key may be used for.
@@ -37,41 +48,69 @@ pub struct Holder {
     pub in_force: InForce,
 }
 
-#[derive(Default)]
+/// Where the units of an account are counted. It is found once, and then asked without a look-up.
+#[derive(Clone)]
+pub struct AccountCounter(Arc<AccountEntry>);
+
 pub(super) struct Memory {
-    plans: RwLock<HashMap<PlanId, Plan>>,
-    accounts: DashMap<AccountId, Terms>,
-    keys: DashMap<KeyHash, KeyEntry>,
+    plans: RwLock<HashMap<PlanId, Plan, RandomState>>,
+    accounts: DashSet<ByAccount, RandomState>,
+    keys: DashSet<ByHash, RandomState>,
     /// Keys whose last use is newer here than on disk.
     touched: Mutex<Vec<KeyHash>>,
 }
 
-struct KeyEntry {
-    id: KeyId,
-    account_id: AccountId,
-    scope: Scope,
-    /// The first millisecond at which the key does not work.
-    ends_at_ms: i64,
-    last_used_ms: AtomicI64,
-    is_touched: AtomicBool,
+struct AccountEntry {
+    id: AccountId,
+    terms: RwLock<Terms>,
+    lease: Mutex<Option<Lease>>,
 }
 
+struct KeyEntry {
+    hash: KeyHash,
+    id: KeyId,
+    account: Arc<AccountEntry>,
+    /// The first millisecond at which the key does not work.
+    ends_at_ms: AtomicI64,
+    last_used_ms: AtomicI64,
+    is_touched: AtomicBool,
+    may_write: AtomicBool,
+}
+
+/// An account in the table, by its id.
+struct ByAccount(Arc<AccountEntry>);
+
+/// A key in the table, by its hash.
+struct ByHash(Box<KeyEntry>);
+
 impl Memory {
+    /// Of nothing yet, with room for so many accounts and keys: tables that grow look at all that they point to.
+    pub(super) fn with_room(accounts: usize, keys: usize) -> Self {
+        Self {
+            plans: RwLock::default(),
+            accounts: DashSet::with_capacity_and_hasher(accounts, RandomState::default()),
+            keys: DashSet::with_capacity_and_hasher(keys, RandomState::default()),
+            touched: Mutex::default(),
+        }
+    }
+
     /// Who shows the key with this hash at `now`; `None` when nobody may. Notes the use.
     pub(super) fn find_holder(&self, hash: &KeyHash, now: Timestamp) -> Result<Option<Holder>, StoreError> {
         let Some(key) = self.keys.get(hash) else { return Ok(None) };
-        if now.as_millis() >= key.ends_at_ms {
+        let key = &key.0;
+        if now.as_millis() >= key.ends_at_ms.load(Ordering::Relaxed) {
             return Ok(None);
         }
         key.last_used_ms.store(now.as_millis(), Ordering::Relaxed);
         if !key.is_touched.load(Ordering::Relaxed) && !key.is_touched.swap(true, Ordering::AcqRel) {
             self.touched.lock().push(*hash);
         }
-        let terms = self.accounts.get(&key.account_id).ok_or_else(|| dangling("accounts", &key.account_id))?;
+        let terms = key.account.terms.read();
         Ok(Some(Holder {
-            account_id: key.account_id,
+            account_id: key.account.id,
+            counter: AccountCounter(Arc::clone(&key.account)),
             key_id: key.id,
-            scope: key.scope,
+            scope: if key.may_write.load(Ordering::Relaxed) { Scope::ReadWrite } else { Scope::ReadOnly },
             plan: terms.plan.clone(),
             suspended: terms.suspended,
             in_force: self.in_force(&terms, now)?,
@@ -85,7 +124,8 @@ impl Memory {
         account: AccountId,
         now: Timestamp,
     ) -> Result<Option<(PlanId, InForce)>, StoreError> {
-        let Some(terms) = self.accounts.get(&account) else { return Ok(None) };
+        let Some(account) = self.accounts.get(&account) else { return Ok(None) };
+        let terms = account.0.terms.read();
         Ok(Some((terms.plan.clone(), self.in_force(&terms, now)?)))
     }
 
@@ -98,16 +138,24 @@ impl Memory {
     }
 
     pub(super) fn has_account(&self, account: AccountId) -> bool {
-        self.accounts.contains_key(&account)
+        self.accounts.contains(&account)
     }
 
-    /// An account that a key names and that there is none of.
-    pub(super) fn missing_account(&self) -> Option<AccountId> {
-        self.keys.iter().map(|key| key.account_id).find(|account| !self.has_account(*account))
+    /// Where an account's units are counted; `None` if there is no such account.
+    pub(super) fn find_counter(&self, account: AccountId) -> Option<AccountCounter> {
+        self.accounts.get(&account).map(|account| AccountCounter(Arc::clone(&account.0)))
+    }
+
+    /// Calls `each` with the counters of all accounts, until it fails.
+    pub(super) fn each_counter(
+        &self,
+        mut each: impl FnMut(&AccountCounter) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.accounts.iter().try_for_each(|account| each(&AccountCounter(Arc::clone(&account.0))))
     }
 
     pub(super) fn find_terms(&self, account: AccountId) -> Option<Terms> {
-        self.accounts.get(&account).map(|terms| terms.clone())
+        self.accounts.get(&account).map(|account| account.0.terms.read().clone())
     }
 
     /// The plans with API access, the smallest limit first.
@@ -123,11 +171,11 @@ impl Memory {
 
     /// Whether any account's terms name the plan. Looks at every account: for removing a plan only.
     pub(super) fn is_plan_in_use(&self, id: &PlanId) -> bool {
-        self.accounts.iter().any(|terms| terms.names(id))
+        self.accounts.iter().any(|account| account.0.terms.read().names(id))
     }
 
     pub(super) fn last_used(&self, hash: &KeyHash) -> Option<Timestamp> {
-        let last_used_ms = self.keys.get(hash)?.last_used_ms.load(Ordering::Relaxed);
+        let last_used_ms = self.keys.get(hash)?.0.last_used_ms.load(Ordering::Relaxed);
         Timestamp::from_millis(last_used_ms).ok()
     }
 
@@ -159,31 +207,46 @@ impl Memory {
             trial.plan = shared(trial.plan.clone());
         }
         drop(plans);
-        self.accounts.insert(account, terms);
+        if let Some(entry) = self.accounts.get(&account) {
+            *entry.0.terms.write() = terms;
+            return;
+        }
+        let entry = AccountEntry { id: account, terms: RwLock::new(terms), lease: Mutex::default() };
+        self.accounts.insert(ByAccount(Arc::new(entry)));
     }
 
     pub(super) fn remove_terms(&self, account: AccountId) {
         self.accounts.remove(&account);
     }
 
-    /// Keeps a key; what was known of its last use stays.
-    pub(super) fn put_key(&self, key: &Key) {
+    /// Keeps a key of an account that is there; what was known of its last use stays.
+    pub(super) fn put_key(&self, key: &Key) -> Result<(), StoreError> {
         let ends_at_ms = match (key.revoked_at, key.expires_at) {
             // Not the instant of the revocation: a clock that steps back must not revive the key.
             (Some(_revoked), _) => i64::MIN,
             (None, Some(end)) => end.as_millis(),
             (None, None) => i64::MAX,
         };
-        let mut entry = self.keys.entry(key.hash).or_insert_with(|| KeyEntry {
+        let may_write = match key.scope {
+            Scope::ReadWrite => true,
+            Scope::ReadOnly => false,
+        };
+        if let Some(entry) = self.keys.get(&key.hash) {
+            entry.0.may_write.store(may_write, Ordering::Relaxed);
+            entry.0.ends_at_ms.store(ends_at_ms, Ordering::Relaxed);
+            return Ok(());
+        }
+        let account = self.find_counter(key.account_id).ok_or_else(|| dangling("accounts", &key.account_id))?.0;
+        self.keys.insert(ByHash(Box::new(KeyEntry {
+            hash: key.hash,
             id: key.id,
-            account_id: key.account_id,
-            scope: key.scope,
-            ends_at_ms,
+            account,
+            ends_at_ms: AtomicI64::new(ends_at_ms),
             last_used_ms: AtomicI64::new(NEVER_USED_MS),
             is_touched: AtomicBool::new(false),
-        });
-        entry.scope = key.scope;
-        entry.ends_at_ms = ends_at_ms;
+            may_write: AtomicBool::new(may_write),
+        })));
+        Ok(())
     }
 
     pub(super) fn remove_key(&self, hash: &KeyHash) {
@@ -192,7 +255,7 @@ impl Memory {
 
     /// Sets what the disk knows of a key's last use. False if there is no such key.
     pub(super) fn set_last_used(&self, hash: &KeyHash, at: Timestamp) -> bool {
-        self.keys.get(hash).map(|key| key.last_used_ms.store(at.as_millis(), Ordering::Relaxed)).is_some()
+        self.keys.get(hash).map(|key| key.0.last_used_ms.store(at.as_millis(), Ordering::Relaxed)).is_some()
     }
 
     /// Takes the keys whose last use is newer here than on disk, with that instant.
@@ -201,12 +264,72 @@ impl Memory {
         touched
             .into_iter()
             .filter_map(|hash| {
-                let key = self.keys.get(&hash)?;
+                let found = self.keys.get(&hash)?;
+                let key = &found.0;
                 // Before the read: a use that comes after it makes the key touched again.
                 key.is_touched.store(false, Ordering::Release);
                 Some((hash, Timestamp::from_millis(key.last_used_ms.load(Ordering::Acquire)).ok()?))
             })
             .collect()
+    }
+}
+
+impl AccountCounter {
+    /// Whose it is.
+    #[must_use]
+    pub fn account_id(&self) -> AccountId {
+        self.0.id
+    }
+
+    /// The block of units that it takes from.
+    pub(super) fn lease(&self) -> MutexGuard<'_, Option<Lease>> {
+        self.0.lease.lock()
+    }
+}
+
+impl fmt::Debug for AccountCounter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AccountCounter({:?})", self.0.id)
+    }
+}
+
+impl Borrow<AccountId> for ByAccount {
+    fn borrow(&self) -> &AccountId {
+        &self.0.id
+    }
+}
+
+impl PartialEq for ByAccount {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ByAccount {}
+
+impl Hash for ByAccount {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl Borrow<KeyHash> for ByHash {
+    fn borrow(&self) -> &KeyHash {
+        &self.0.hash
+    }
+}
+
+impl PartialEq for ByHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.hash == other.0.hash
+    }
+}
+
+impl Eq for ByHash {}
+
+impl Hash for ByHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash.hash(state);
     }
 }
 

@@ -51,6 +51,7 @@ mod verify;
 mod writes;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -64,7 +65,7 @@ pub use self::directory::{DirectoryError, Page};
 pub use self::idempotency::KEPT_PER_ACCOUNT_MAX;
 pub use self::keys::{KEYS_PER_ACCOUNT_MAX, KeyUse};
 pub use self::links::LinkError;
-pub use self::memory::Holder;
+pub use self::memory::{AccountCounter, Holder};
 pub use self::open::OpenError;
 pub use self::recording::{Event, VisitorId};
 pub use self::records::AuditEntry;
@@ -179,7 +180,7 @@ pub struct Store {
     trees: Trees,
     counters: Counters,
     kept: KeptAnswers,
-    memory: Memory,
+    memory: Arc<Memory>,
     links: LinkMemory,
     deferred: Deferred,
     usage_journal: Mutex<Journal>,
@@ -250,13 +251,18 @@ impl Store {
     /// When the counter cannot be read or written; then nothing was counted.
     pub fn take(
         &self,
-        account: AccountId,
+        counter: &AccountCounter,
         window: Window,
         limit: Limit,
         cost: Cost,
     ) -> Result<(Decision, Used), StoreError> {
         self.room.check()?;
-        self.counters.take(account, window, limit, cost)
+        self.counters.take(counter, window, limit, cost)
+    }
+
+    /// Where an account's units are counted; `None` if there is no such account.
+    pub fn find_counter(&self, account: AccountId) -> Option<AccountCounter> {
+        self.memory.find_counter(account)
     }
 
     /// Gives the units of a counted request back, because it could not be made durable.
@@ -273,8 +279,8 @@ impl Store {
     /// for before it is answered. There is none if its units are of a block that is on disk. Else there is one if units
     /// must be on disk before the answer, or if commits have fallen behind; so a crash never forgets more units than
     /// were let through in the store's `flush_within`.
-    pub fn commit_if_due(&self, account: AccountId, window: Window) -> Option<Commit> {
-        if self.counters.is_durable(account, window) {
+    pub fn commit_if_due(&self, counter: &AccountCounter, window: Window) -> Option<Commit> {
+        if self.counters.is_durable(counter, window) {
             return None;
         }
         self.committer.commit_if_due()

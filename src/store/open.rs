@@ -126,7 +126,8 @@ impl Store {
         if state.is_none() {
             write_first_plans(&trees, first_plans).map_err(|error| damage(dir, &error))?;
         }
-        let memory = Memory::default();
+        let room = |rows: fn(&StateV1) -> u64| state.as_ref().map_or(0, rows).try_into().unwrap_or(0);
+        let memory = Arc::new(Memory::with_room(room(|state| state.accounts), room(|state| state.keys)));
         let links = LinkMemory::default();
         load::all(&trees, &memory, &links).map_err(|error| damage(dir, &error))?;
         if let Some(state) = state {
@@ -138,7 +139,7 @@ impl Store {
         let disk = Disk::new(db.clone(), file, &dir.join(ENGINE_DIR), Arc::clone(&unsynced));
         let committer = Committer::start(disk, options.flush_within).map_err(unusable)?;
         let store = Self {
-            counters: Counters::new(trees.counters.clone(), committer.numbers()),
+            counters: Counters::new(trees.counters.clone(), Arc::clone(&memory), committer.numbers()),
             committer,
             room: ahead,
             writes: Writes::default(),
@@ -208,7 +209,6 @@ impl Store {
     pub(super) fn reload(&self) -> Result<(), StoreError> {
         self.memory.clear();
         self.links.clear();
-        self.counters.clear();
         self.deferred.clear();
         self.clear_usage_journal()?;
         load::all(&self.trees, &self.memory, &self.links)

@@ -269,7 +269,8 @@ impl Run<'_> {
         prop_assert_eq!(u64::from(holder.in_force.limit.as_units()), limit.unwrap_or(0));
 
         let window = Window::at(self.now);
-        let taken = self.store().take(key.account, window, holder.in_force.limit, Cost::new(cost).unwrap()).unwrap();
+        let taken =
+            self.store().take(&holder.counter, window, holder.in_force.limit, Cost::new(cost).unwrap()).unwrap();
 
         let used = self.model.used.entry((key.account, window)).or_insert(0);
         let fits = *used + u64::from(cost) <= limit.unwrap_or(0);

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klinky::clock::{Clock, ManualClock};
+use klinky::domain::account::{Account, Terms};
 use klinky::domain::decision::{Cost, Decision, Limit};
 use klinky::domain::id::AccountId;
 use klinky::domain::plan::{Plan, PlanId};
+use klinky::domain::text::Name;
 use klinky::domain::window::Window;
 use klinky::housekeeping::{Housekeeping, Retention};
 use klinky::plans::first_plans;
-use klinky::store::{Author, Store, StoreOptions};
+use klinky::store::{AccountCounter, Author, Store, StoreOptions};
 
 use crate::harness::{START, at};
 
@@ -28,9 +30,26 @@ pub(crate) fn author() -> Author {
     Author { actor: "test".to_owned(), request_id: "-".to_owned(), at: at(START) }
 }
 
-fn count(store: &Store, window: Window, accounts: u8) {
-    for n in 0..accounts {
-        let taken = store.take(AccountId::from_bytes([n; 16]), window, Limit::new(1), Cost::ONE).unwrap();
+/// Fills the store with so many accounts; their counters.
+fn filled(store: &Store, accounts: u16) -> Vec<AccountCounter> {
+    let restore = store.start_restore().unwrap();
+    let plans = first_plans().unwrap();
+    plans.iter().for_each(|plan| restore.put_plan(plan).unwrap());
+    let ids: Vec<AccountId> = (0..accounts).map(|n| AccountId::from_bytes(u128::from(n).to_be_bytes())).collect();
+    for &id in &ids {
+        let terms = Terms::on(plans[0].id.clone());
+        let name = Name::new("filled").unwrap();
+        restore
+            .put_account(&Account { id, name, email: None, terms, created_at: at(START), updated_at: at(START) })
+            .unwrap();
+    }
+    restore.finish(&author()).unwrap();
+    ids.into_iter().map(|id| store.find_counter(id).unwrap()).collect()
+}
+
+fn count(store: &Store, window: Window, counters: &[AccountCounter]) {
+    for counter in counters {
+        let taken = store.take(counter, window, Limit::new(1), Cost::ONE).unwrap();
         assert!(matches!(taken.0, Decision::Allowed(_)));
     }
 }
@@ -42,8 +61,9 @@ fn housekeeping_purges_old_hours_and_keeps_the_running_one_and_the_one_before() 
     let clock = ManualClock::at(at(START));
     let window = Window::at(clock.now());
     let older = window.previous().previous();
+    let counters = filled(&store, 200);
     for kept_or_not in [older.previous(), older, window.previous(), window] {
-        count(&store, kept_or_not, 200);
+        count(&store, kept_or_not, &counters);
     }
 
     let mut housekeeping = Housekeeping::start(Arc::clone(&store), Arc::new(clock), RETENTION).unwrap();
@@ -63,11 +83,7 @@ fn a_purge_goes_step_by_step() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), Duration::from_millis(100));
     let window = Window::at(at(START));
-    for n in 0..1500_u16 {
-        let mut id = [0; 16];
-        id[..2].copy_from_slice(&n.to_be_bytes());
-        store.take(AccountId::from_bytes(id), window.previous(), Limit::new(1), Cost::ONE).unwrap();
-    }
+    count(&store, window.previous(), &filled(&store, 1500));
 
     let more_after: Vec<bool> = (0..2).map(|_| store.purge_counters_step(window).unwrap()).collect();
 
@@ -79,11 +95,12 @@ fn a_purge_goes_step_by_step() {
 fn a_store_that_is_not_strict_commits_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), Duration::from_millis(20));
+    let counters = filled(&store, 1);
     let before = store.stats().unwrap().commits;
 
-    count(&store, Window::at(at(START)), 1);
+    count(&store, Window::at(at(START)), &counters);
 
-    assert!(store.commit_if_due(AccountId::from_bytes([0; 16]), Window::at(at(START))).is_none());
+    assert!(store.commit_if_due(&counters[0], Window::at(at(START))).is_none());
     while store.stats().unwrap().commits == before {
         std::thread::yield_now();
     }
@@ -93,12 +110,12 @@ fn a_store_that_is_not_strict_commits_by_itself() {
 fn one_commit_serves_many_who_wait() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), Duration::ZERO);
+    // Of an account that was never counted nothing is known to be on disk, so whoever asks waits.
+    let uncounted = filled(&store, 1).remove(0);
     let before = store.stats().unwrap().commits;
     let window = Window::at(at(START));
-    // Of an account that was never counted nothing is known to be on disk, so whoever asks waits.
-    let uncounted = AccountId::from_bytes([7; 16]);
 
-    let waiting: Vec<_> = (0..1000).map(|_| store.commit_if_due(uncounted, window).unwrap()).collect();
+    let waiting: Vec<_> = (0..1000).map(|_| store.commit_if_due(&uncounted, window).unwrap()).collect();
     for commit in waiting {
         commit.wait().unwrap();
     }
@@ -111,10 +128,11 @@ fn one_commit_serves_many_who_wait() {
 fn a_closed_store_says_so_instead_of_waiting_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), Duration::ZERO);
+    let counter = filled(&store, 1).remove(0);
 
     store.close().unwrap();
 
-    let commit = store.commit_if_due(AccountId::from_bytes([0; 16]), Window::at(at(START))).unwrap();
+    let commit = store.commit_if_due(&counter, Window::at(at(START))).unwrap();
     assert_eq!(commit.wait().unwrap_err().to_string(), "could not commit: the store is closed");
 }
 
