@@ -184,6 +184,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         links: settings.links.clone(),
         cookie_key: CookieKey::new(&jwt_secret).ok_or_else(|| ServeError::System(io::Error::other("no cookie key")))?,
         gateway: settings.gateway.clone(),
+        has_cors: !settings.cors_origins.is_empty(),
         connections,
         bots: Bots::default(),
         agents: woothee::parser::Parser::new(),
@@ -306,12 +307,15 @@ fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketA
     let is_gateway = state.gateway.is_some() && binding.listener == Listener::Public;
     let connections_max = connections_per_worker(binding.listener, workers, if is_gateway { 3 } else { 2 });
     let (own, listener) = (state.clone(), binding.listener);
+    let has_cors = !binding.cors_origins.is_empty();
+    let policy = if is_gateway { cors::gateway_policy } else { cors::policy };
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
             .app_data(web::Data::new(binding.listener))
             .configure(binding.routes)
-            .wrap(Condition::new(!binding.cors_origins.is_empty(), cors::policy(&binding.cors_origins)))
+            .wrap(Condition::new(has_cors, policy(&binding.cors_origins)))
+            .wrap(Condition::new(has_cors && is_gateway, from_fn(cors::any_method)))
             .wrap(from_fn(trace::finish))
     });
     let bound = server

@@ -49,6 +49,8 @@ pub(crate) struct State {
     pub(crate) links: LinkSettings,
     pub(crate) cookie_key: CookieKey,
     pub(crate) gateway: Option<GatewaySettings>,
+    /// Whether pages of other origins may call the public API.
+    pub(crate) has_cors: bool,
     pub(crate) connections: Arc<Connections>,
     pub(crate) bots: Bots,
     pub(crate) agents: woothee::parser::Parser,

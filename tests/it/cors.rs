@@ -2,8 +2,8 @@
 
 use crate::harness::{Exchange, Server};
 
-const OURS: &str = "https://app.example.com";
-const FOREIGN: &str = "https://evil.example";
+pub(crate) const OURS: &str = "https://app.example.com";
+pub(crate) const FOREIGN: &str = "https://evil.example";
 
 fn start() -> Server {
     Server::start_with(|settings| settings.cors_origins = vec![OURS.to_owned(), "http://localhost:3000".to_owned()])
@@ -17,14 +17,14 @@ fn preflight(server: &Server, origin: &str, method: &str, headers: &str) -> Exch
 }
 
 /// The names of a list header, lower-case and sorted.
-fn names(answer: &Exchange, header: &str) -> Vec<String> {
+pub(crate) fn names(answer: &Exchange, header: &str) -> Vec<String> {
     let list = answer.header(header).unwrap_or_default().to_ascii_lowercase();
     let mut names: Vec<String> = list.split(',').map(|name| name.trim().to_owned()).collect();
     names.sort();
     names
 }
 
-fn has_cors_headers(answer: &Exchange) -> bool {
+pub(crate) fn has_cors_headers(answer: &Exchange) -> bool {
     answer.headers.iter().any(|(name, _value)| name.starts_with("access-control-"))
 }
 

@@ -41,6 +41,7 @@ mod etag;
 mod full_disk;
 mod gateway;
 mod gateway_bodies;
+mod gateway_cors;
 mod gateway_faults;
 mod gateway_heads;
 mod gateway_idempotency;

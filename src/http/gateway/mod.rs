@@ -36,7 +36,7 @@ use super::error::ApiError;
 use super::guard::{self, Asked};
 use super::idle::Connection;
 use super::notes::Notes;
-use super::{State, idempotency};
+use super::{State, cors, idempotency};
 use crate::domain::endpoint::EndpointName;
 use crate::domain::idempotency::Answer;
 use crate::idempotency::ANSWER_BYTES_MAX;
@@ -55,7 +55,7 @@ async fn serve(pool: Rc<Pool>, request: ServiceRequest) -> Result<ServiceRespons
     let state = state.ok_or(ApiError::Internal("a gateway without a state", None))?;
     // Two boxes that malloc has at hand are cheaper than one of all that can be waited for.
     let forward = |request: ServiceRequest| Box::pin(forward(state.clone(), pool, request));
-    match route {
+    let served = match route {
         Route::Nowhere => Ok(request.error_response(ApiError::NotFound("resource"))),
         // What cannot be passed on is refused before it is counted.
         Route::Public | Route::Guarded(_) if let Err(fault) = request_head::check(request.request()) => {
@@ -67,7 +67,12 @@ async fn serve(pool: Rc<Pool>, request: ServiceRequest) -> Result<ServiceRespons
             let asked = Asked { cost: Ok(cost), endpoint, now: state.clock.now() };
             guard::admit(&state, request, asked, |request| idempotency::run_once(&state, request, forward)).await
         }
+    };
+    let mut served = served?;
+    if state.has_cors {
+        cors::drop_upstreams(served.headers_mut());
     }
+    Ok(served)
 }
 
 /// Judges a request's path, and leaves the verdict with the request.
