@@ -7,6 +7,7 @@
 #![allow(rustdoc::bare_urls, clippy::allow_attributes, reason = "likewise; only rustdoc would see an expectation met")]
 
 mod backups;
+mod calls;
 mod dump;
 mod gateway;
 mod links;
@@ -22,8 +23,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 pub use self::backups::{BackupArgs, BackupSettings};
+pub use self::calls::{Calls, CostRule};
 pub use self::dump::{DumpArgs, DumpFormat, DumpKind, DumpSettings};
-pub use self::gateway::{CostRule, GatewayArgs, GatewaySettings, Upstream};
+pub use self::gateway::{GatewayArgs, GatewaySettings, Upstream};
 pub use self::links::{LinkArgs, LinkSettings};
 use self::parse::{
     Faults, cores, parse_address, parse_bounded, parse_choice, parse_network, parse_origin, parse_ttl, parse_workers,

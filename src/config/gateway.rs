@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use actix_web::http::{Method, Uri};
 use clap::Args;
-use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 use hyper::header::HeaderValue;
 
+use super::calls::{self, Calls, CostRule, parse_cost, parse_public};
 use super::parse::{Faults, parse_bounded};
-use crate::domain::decision::{COST_MAX, Cost};
+use crate::domain::decision::Cost;
 
 /// What is forwarded unless the operator says otherwise: what the links would be.
 const PREFIX_DEFAULT: &str = "/api/v1/public";
@@ -19,8 +19,6 @@ const PREFIX_DEFAULT: &str = "/api/v1/public";
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
 /// Longest wait for a connection that can be asked for: who does not accept within a minute is not there.
 const CONNECT_TIMEOUT_MS_MAX: u64 = 60_000;
-/// What begins a pattern in a glob; before it, a glob is plain text.
-const GLOB_SIGNS: [char; 5] = ['*', '?', '[', '{', '\\'];
 
 /// Flags of the gateway.
 #[derive(Debug, Args)]
@@ -33,7 +31,9 @@ pub struct GatewayArgs {
     pub upstream_prefix: Option<String>,
     /// Paths that need no key and are not counted, such as '/v1/docs/**' (repeatable)
     ///
-    /// A glob: * and ? stay within a segment, ** does not. In the variable, several are separated by ;
+    /// A glob: * and ? stay within a segment, ** does not. Before it, a method may stand, which is then the
+    /// only one: 'OPTIONS /v1/**' lets the upstream answer the preflights of browsers. GET means HEAD as well.
+    /// In the variable, several are separated by ;
     #[arg(long, env = "KLINKY_PUBLIC_PATH", value_name = "GLOB", value_delimiter = ';')]
     pub public_path: Vec<String>,
     /// What calls cost, such as 'POST /v1/reports=10': 1 to 1000 units (repeatable)
@@ -57,8 +57,8 @@ pub struct GatewaySettings {
     pub upstream: Upstream,
     /// The path below which the upstream's API is; empty for all paths.
     pub prefix: String,
-    /// Paths that need no key.
-    pub public_paths: GlobSet,
+    /// Calls that need no key.
+    pub public_paths: Vec<Calls>,
     /// What calls cost, in the order in which they are looked at.
     pub costs: Vec<CostRule>,
     /// How long a connection may take.
@@ -78,28 +78,6 @@ pub struct Upstream {
     pub port: u16,
 }
 
-/// What some calls cost.
-#[derive(Debug, Clone)]
-pub struct CostRule {
-    /// Any, if it is `None`.
-    method: Option<Method>,
-    path: GlobMatcher,
-    cost: Cost,
-}
-
-impl CostRule {
-    /// The cost, if this rule is about this call.
-    ///
-    /// A rule for GET holds for HEAD as well, which makes an upstream do the same work. Neither the case of letters nor
-    /// a slash at the end makes another call of it: upstreams that do not tell them apart are common, and a
-    /// call must not be had for less by writing it in another way.
-    #[must_use]
-    pub fn cost_of(&self, method: &Method, path: &str) -> Option<Cost> {
-        let is_method = self.method.as_ref().is_none_or(|own| own == method || (own == "GET" && method == "HEAD"));
-        (is_method && self.path.is_match(path)).then_some(self.cost)
-    }
-}
-
 impl GatewaySettings {
     /// Whether a path is the upstream's.
     #[must_use]
@@ -107,26 +85,17 @@ impl GatewaySettings {
         path.strip_prefix(&self.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Whether a path needs no key. With a final slash it must be public without it as well: many servers take the two
-    /// for one.
+    /// Whether a call needs no key.
     #[must_use]
-    pub fn is_public(&self, path: &str) -> bool {
-        let without_slash = path.trim_end_matches('/');
-        let is_match = |path: &str| self.public_paths.is_match(path);
-        is_match(path) && (without_slash.is_empty() || is_match(without_slash))
+    pub fn is_public(&self, method: &Method, path: &str) -> bool {
+        calls::is_public(&self.public_paths, method, path)
     }
 
-    /// What a call costs: with a final slash or without it, whichever is dearer.
+    /// What a call costs.
     #[must_use]
     pub fn cost_of(&self, method: &Method, path: &str) -> Cost {
-        cost_of(&self.costs, method, path)
+        calls::cost_of(&self.costs, method, path)
     }
-}
-
-fn cost_of(rules: &[CostRule], method: &Method, path: &str) -> Cost {
-    let first = |path: &str| rules.iter().find_map(|rule| rule.cost_of(method, path)).unwrap_or(Cost::ONE);
-    let (as_sent, without_slash) = (first(path), first(path.trim_end_matches('/')));
-    if as_sent.as_units() > without_slash.as_units() { as_sent } else { without_slash }
 }
 
 impl GatewayArgs {
@@ -138,12 +107,11 @@ impl GatewayArgs {
         let timeout = parse_bounded(&self.upstream_timeout_ms, 1, TIMEOUT_MS_MAX);
         let upstream = faults.keep("--upstream", upstream);
         let prefix = faults.keep("--upstream-prefix", prefix);
-        let public_paths = faults.keep_all("--public-path", &self.public_path, |raw| parse_glob(raw, true));
+        let public_paths = faults.keep_all("--public-path", &self.public_path, parse_public);
         let below = prefix.clone().unwrap_or_default();
         let costs = faults.keep_all("--cost", &self.cost, |raw| parse_cost(raw, &below));
         let connect_timeout = faults.keep("--upstream-connect-timeout-ms", connect_timeout);
         let timeout = faults.keep("--upstream-timeout-ms", timeout);
-        let public_paths = faults.keep("--public-path", glob_set(&public_paths))?;
         let upstream = upstream?;
         if upstream.is_none() {
             self.check_alone(faults);
@@ -206,111 +174,9 @@ fn parse_prefix(raw: &str) -> Result<String, String> {
     }
 }
 
-fn parse_glob(raw: &str, is_case_sensitive: bool) -> Result<Glob, String> {
-    if !raw.starts_with('/') {
-        return Err(format!("must be a path such as /v1/docs/**, got {raw:?}"));
-    }
-    if holds_two(raw) {
-        return Err(format!("must be one path; several are separated by ; in a variable, got {raw:?}"));
-    }
-    let built = GlobBuilder::new(raw).literal_separator(true).case_insensitive(!is_case_sensitive).build();
-    built.map_err(|error| format!("must be a path such as /v1/docs/**: {error}"))
-}
-
-/// Whether what was meant as two entries stands as one: a comma or a space, and then a path or a method and a path.
-///
-/// Either may stand in a path itself (a space as `%20`), and a comma in braces. Who means a path such as `/a,/b` writes `/a[,]/b`.
-fn holds_two(raw: &str) -> bool {
-    let is_method = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || "*-".contains(c));
-    let begins_entry = |rest: &str| {
-        let rest = rest.trim_start();
-        rest.starts_with('/')
-            || rest
-                .split_once(char::is_whitespace)
-                .is_some_and(|(method, path)| is_method(method) && path.starts_with('/'))
-    };
-    let mut depth = 0_u32;
-    raw.char_indices().any(|(at, c)| {
-        match c {
-            '{' | '[' => depth = depth.saturating_add(1),
-            '}' | ']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth == 0
-            && (c == ',' || c.is_whitespace())
-            && begins_entry(raw.get(at..).unwrap_or_default().trim_start_matches(','))
-    })
-}
-
-fn glob_set(globs: &[Glob]) -> Result<GlobSet, globset::Error> {
-    globs.iter().fold(&mut GlobSetBuilder::new(), |set, glob| set.add(glob.clone())).build()
-}
-
-fn parse_cost(raw: &str, prefix: &str) -> Result<CostRule, String> {
-    let invalid = || format!("must be a method, a path and 1 to {COST_MAX} such as POST /v1/reports=10, got {raw:?}");
-    let (call, cost) = raw.rsplit_once('=').ok_or_else(invalid)?;
-    let (method, path) = call.split_once(' ').ok_or_else(invalid)?;
-    let cost = cost.parse().ok().and_then(|units| Cost::new(units).ok()).ok_or_else(invalid)?;
-    // Methods are case-sensitive (RFC 9110 §9.1): `post` would be another one.
-    let known = method.chars().all(|c| c.is_ascii_uppercase() || c == '-') || method == "*";
-    let method = if method == "*" { Ok(None) } else { Method::from_bytes(method.as_bytes()).map(Some) };
-    let method = method.ok().filter(|_method| known).ok_or_else(invalid)?;
-    let path = path.trim_end_matches('/');
-    let glob = parse_glob(path, false).map_err(|error| format!("{error}, got {raw:?}"))?;
-    let literal = path.split(GLOB_SIGNS).next().unwrap_or_default();
-    if !literal.starts_with(prefix) && !prefix.starts_with(literal) {
-        return Err(format!("{path} is not below {prefix}, got {raw:?}: nothing else is counted"));
-    }
-    Ok(CostRule { method, path: glob.compile_matcher(), cost })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn cost(rules: &[&str], method: &Method, path: &str) -> u32 {
-        let rules: Vec<CostRule> = rules.iter().map(|raw| parse_cost(raw, "/v1").unwrap()).collect();
-        cost_of(&rules, method, path).as_units()
-    }
-
-    #[test]
-    fn the_first_rule_that_matches_counts() {
-        let rules = ["GET /v1/reports/summary=2", "* /v1/reports/**=10", "POST /v1/{bulk,batch}=50"];
-
-        assert_eq!(cost(&rules, &Method::GET, "/v1/reports/summary"), 2);
-        assert_eq!(cost(&rules, &Method::POST, "/v1/reports/summary"), 10);
-        assert_eq!(cost(&rules, &Method::GET, "/v1/reports/a/b"), 10);
-        assert_eq!(cost(&rules, &Method::POST, "/v1/batch"), 50);
-        assert_eq!(cost(&rules, &Method::GET, "/v1/batch"), 1);
-    }
-
-    #[test]
-    fn a_call_is_not_cheaper_in_another_spelling() {
-        let rules = ["GET /v1/reports=10"];
-
-        assert_eq!(cost(&rules, &Method::HEAD, "/v1/reports"), 10);
-        assert_eq!(cost(&rules, &Method::GET, "/v1/Reports"), 10);
-        assert_eq!(cost(&rules, &Method::GET, "/v1/reports/"), 10);
-    }
-
-    #[test]
-    fn a_star_stays_within_a_segment() {
-        assert_eq!(cost(&["GET /v1/*=10"], &Method::GET, "/v1/a/b"), 1);
-        assert_eq!(cost(&["GET /v1/**=10"], &Method::GET, "/v1/a/b"), 10);
-    }
-
-    #[test]
-    fn a_list_with_a_wrong_separator_is_not_taken_for_one_path() {
-        for raw in ["/docs/**,/open/**", "/docs/**, /open/**", "/docs/** /open/**", "/docs\n/open"] {
-            assert!(parse_glob(raw, true).unwrap_err().contains("separated by ;"), "{raw}");
-        }
-        for raw in ["POST /v1/a=20,GET /v1/b=30", "POST /v1/a=20, * /v1/b=30", "POST /v1/a=20 GET /v1/b=30"] {
-            assert!(parse_cost(raw, "/v1").unwrap_err().contains("separated by ;"), "{raw}");
-        }
-        for raw in ["/v1/a,b", "/v1/my docs/**", "/v1{/docs/**,/open/**}", "/v1/a[,]/b", "/v1/k=v,GET"] {
-            assert!(parse_glob(raw, true).is_ok(), "{raw}");
-        }
-    }
 
     #[test]
     fn an_upstream_is_a_plain_origin() {

@@ -149,8 +149,9 @@ fn help_teaches_the_flags_of_serve() {
           --public-path <GLOB>
               Paths that need no key and are not counted, such as '/v1/docs/**' (repeatable)
               
-              A glob: * and ? stay within a segment, ** does not. In the variable, several are separated
-              by ;
+              A glob: * and ? stay within a segment, ** does not. Before it, a method may stand, which
+              is then the only one: 'OPTIONS /v1/**' lets the upstream answer the preflights of
+              browsers. GET means HEAD as well. In the variable, several are separated by ;
               
               [env: KLINKY_PUBLIC_PATH=]
 

@@ -109,3 +109,36 @@ fn without_origins_of_ours_the_upstreams_own_rules_pass_untouched() {
     assert_eq!(values(&answer, "access-control-allow-credentials"), ["true"]);
     assert_eq!(values(&answer, "access-control-expose-headers"), ["X-Total"]);
 }
+
+#[test]
+fn an_upstream_that_does_cors_itself_gets_preflights_without_a_key_if_options_is_public() {
+    let upstream = upstream();
+    let server = upstream.guarded(&["--public-path", "OPTIONS /v1/**"]);
+    let account = server.account("growth");
+
+    let answer = preflight(&server, FOREIGN, "POST", "x-api-key");
+
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, Some("*")), "{answer}");
+    let asked = upstream.asked();
+    assert_eq!(
+        (asked.line.as_str(), asked.header("access-control-request-method")),
+        ("OPTIONS /v1/x HTTP/1.1", Some("POST"))
+    );
+    for call in ["GET /v1/x", "HEAD /v1/x", "POST /v1/x", "OPTION /v1/x", "POST /v1/x\nX-HTTP-Method-Override: OPTIONS"]
+    {
+        assert_ne!(server.public.exchange(call).status, 200, "{call}");
+    }
+    assert_eq!(preflight(&upstream.guarded(&[]), FOREIGN, "POST", "x-api-key").status, 401);
+    upstream.assert_not_asked();
+    assert_eq!(ask(&server, &account, FOREIGN).remaining(), 99);
+}
+
+#[test]
+fn what_is_public_for_get_is_public_for_head() {
+    let upstream = Upstream::plain();
+    let server = upstream.guarded(&["--public-path", "GET /v1/docs/**"]);
+    let statuses = ["GET", "HEAD", "POST", "DELETE", "OPTIONS"]
+        .map(|method| server.public.exchange(&format!("{method} /v1/docs/a")).status);
+
+    assert_eq!(statuses, [200, 200, 401, 401, 401]);
+}

@@ -33,7 +33,7 @@ pub(crate) fn judge(settings: &GatewaySettings, method: &Method, uri: &Uri) -> R
         return Err(Fault::Refused("The method must be in capital letters.".to_owned()));
     }
     let path = read(raw)?;
-    if settings.is_public(&path) {
+    if settings.is_public(method, &path) {
         Ok(Route::Public)
     } else if settings.is_below_prefix(&path) {
         Ok(Route::Guarded(settings.cost_of(method, &path)))
@@ -91,7 +91,40 @@ fn check_escapes(raw: &str) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::config::{Cli, Command};
+
+    fn judged(method: &str, path: &str) -> Route {
+        let flags = ["--upstream", "http://a", "--upstream-prefix", "/v1", "--cost", "* /v1/x=7"];
+        let public = ["--public-path", "OPTIONS /v1/**", "--public-path", "GET /v1/docs/*", "--public-path", "/status"];
+        let cli = Cli::try_parse_from(["klinky", "serve"].into_iter().chain(flags).chain(public)).unwrap();
+        let Command::Serve(args) = cli.command else { panic!("not serve") };
+        let settings = args.check().unwrap().gateway.unwrap();
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        judge(&settings, &method, &path.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_path_that_is_public_for_a_method_is_guarded_for_the_others() {
+        let guarded = |units| Route::Guarded(Cost::new(units).unwrap());
+
+        for (method, path) in [
+            ("OPTIONS", "/v1/x"),
+            ("OPTIONS", "/v1/docs/a"),
+            ("GET", "/v1/docs/a"),
+            ("HEAD", "/v1/docs/a"),
+            ("POST", "/status"),
+        ] {
+            assert_eq!(judged(method, path), Route::Public, "{method} {path}");
+        }
+        for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTION", "OPTIONS-X"] {
+            assert_eq!(judged(method, "/v1/x"), guarded(7), "{method}");
+        }
+        assert_eq!(judged("POST", "/v1/docs/a"), guarded(1));
+        assert_eq!(judged("OPTIONS", "/other"), Route::Nowhere);
+    }
 
     #[test]
     fn plain_paths_are_read_as_they_are() {
