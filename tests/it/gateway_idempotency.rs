@@ -1,8 +1,12 @@
 //! `Idempotency-Key` through the gateway: the upstream works once.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::harness::{Account, Exchange, Server};
+use crate::process::pass;
 use crate::upstream::{Upstream, end, read};
 
 fn post(server: &Server, account: &Account, body: &str) -> Exchange {
@@ -136,4 +140,105 @@ fn racing_posts_reach_the_upstream_once() {
     upstream.asked();
     upstream.assert_not_asked();
     assert_eq!(server.used(&account.id), 20);
+}
+
+/// Sends a POST with a key, whose answer is not waited for.
+fn begin(server: &Server, account: &Account) -> TcpStream {
+    let mut stream = server.public.connect();
+    let head = "POST /v1/x HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k1\r\nContent-Length: 2\r\n";
+    write!(stream, "{head}X-API-Key: {}\r\n\r\n{{}}", account.key).unwrap();
+    stream
+}
+
+/// Reads until this has come.
+fn read_until(stream: &mut TcpStream, end: &str) {
+    let mut got = Vec::new();
+    while !got.ends_with(end.as_bytes()) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        got.push(byte[0]);
+    }
+}
+
+/// An upstream whose answer has no end, and which says when nobody listens any more.
+fn endless(headers: &'static str) -> (Upstream, mpsc::Receiver<()>) {
+    let (closed, when_closed) = mpsc::channel();
+    let upstream = Upstream::start(move |mut stream, _number, asked| {
+        asked.send(read(&mut stream).unwrap()).unwrap();
+        write!(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{headers}\r\n").unwrap();
+        while stream.write_all(b"6\r\ndata\n\n\r\n").is_ok() {
+            pass(Duration::from_millis(50));
+        }
+        closed.send(()).unwrap_or_default();
+    });
+    (upstream, when_closed)
+}
+
+#[test]
+fn events_are_passed_on_as_they_come() {
+    let (upstream, closed) = endless("Content-Type: Text/Event-Stream; charset=utf-8\r\n");
+    let server = upstream.guarded(&[]);
+    let account = server.account("growth");
+
+    let mut stream = begin(&server, &account);
+    read_until(&mut stream, "data\n\n");
+    drop(stream);
+
+    closed.recv_timeout(Duration::from_secs(20)).expect("the upstream still talks to nobody");
+}
+
+#[test]
+fn events_are_not_kept_however_few_they_are() {
+    let upstream =
+        Upstream::answering("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 6\r\n\r\ndata\n\n");
+    let server = upstream.guarded(&[]);
+    let account = server.account("growth");
+
+    for _ in 0..2 {
+        let answer = post(&server, &account, "{}");
+        assert_eq!((answer.body.as_str(), answer.header("idempotent-replayed")), ("data\n\n", None), "{answer}");
+        upstream.asked();
+    }
+}
+
+#[test]
+fn an_answer_that_takes_too_long_is_passed_on_as_it_comes_and_not_kept() {
+    let (upstream, _closed) = endless("");
+    let server = upstream.guarded(&["--upstream-timeout-ms", "300"]);
+    let account = server.account("growth");
+
+    for _ in 0..2 {
+        read_until(&mut begin(&server, &account), "data\n\n");
+        upstream.asked();
+    }
+}
+
+#[test]
+fn an_answer_that_stands_still_is_a_failure_and_not_passed_on() {
+    let upstream = Upstream::start(|mut stream, _number, asked| {
+        asked.send(read(&mut stream).unwrap()).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").unwrap();
+        let _until_closed = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let server = upstream.guarded(&["--upstream-timeout-ms", "300"]);
+    let account = server.account("growth");
+
+    for _ in 0..2 {
+        assert_eq!(post(&server, &account, "{}").status, 502);
+        upstream.asked();
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_waits_for_any_more_does_not_hold_the_upstream() {
+    let (upstream, closed) = endless("");
+    let server = upstream.guarded(&["--upstream-timeout-ms", "300"]);
+    let account = server.account("growth");
+
+    let stream = begin(&server, &account);
+    upstream.asked();
+    drop(stream);
+
+    closed.recv_timeout(Duration::from_secs(20)).expect("the upstream still talks to nobody");
+    assert_eq!(server.used(&account.id), 1);
 }

@@ -70,20 +70,35 @@ impl Download {
         download
     }
 
-    /// Reads ahead, up to so many bytes. `Ok` is the whole body; `Err` goes on from its start.
+    /// Reads ahead, up to so many bytes and for as long as the upstream may stand still. `Ok` is the whole body; `Err`
+    /// goes on from its start.
     ///
     /// # Errors
-    /// When the body is longer. A body that breaks off is a fault inside of the `Ok`.
+    /// When the body is longer, or takes longer. A body that breaks off is a fault inside of the `Ok`.
     pub(crate) async fn read_whole(mut self, bytes_max: usize) -> Result<Result<Bytes, Cause>, Self> {
         let mut read = self.read.take().map(Vec::from).unwrap_or_default();
+        let (timeout, mut deadline) = (self.timeout, None);
         loop {
-            match std::future::poll_fn(|cx| self.poll_piece(cx)).await {
-                None => return Ok(Ok(Bytes::from(read))),
-                Some(Err(cause)) => return Ok(Err(cause)),
-                Some(Ok(piece)) => read.extend_from_slice(&piece),
-            }
-            if read.len() > bytes_max {
-                self.read = Some(Bytes::from(read));
+            let next = std::future::poll_fn(|cx| match self.poll_piece(cx) {
+                Poll::Ready(piece) => Poll::Ready(Some(piece)),
+                // Begun behind the patience with the upstream: that it stands still is its fault, and told as one.
+                Poll::Pending => {
+                    let deadline = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+                    deadline.poll_unpin(cx).map(|()| None)
+                }
+            });
+            let is_late = match next.await {
+                Some(None) => return Ok(Ok(Bytes::from(read))),
+                Some(Some(Err(cause))) => return Ok(Err(cause)),
+                Some(Some(Ok(piece))) => {
+                    read.extend_from_slice(&piece);
+                    false
+                }
+                None => true,
+            };
+            if is_late || read.len() > bytes_max {
+                // An empty piece would end the answer.
+                self.read = Some(Bytes::from(read)).filter(|read| !read.is_empty());
                 return Err(self);
             }
         }

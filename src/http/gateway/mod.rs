@@ -112,6 +112,10 @@ async fn answer(
     if let Some(size) = response_head::bodiless(request, &head) {
         return Ok(built.set_body(BoxBody::new(Bodiless(size))));
     }
+    if response_head::is_event_stream(&head) {
+        // Neither waited for nor kept, however short.
+        return Ok(built.set_body(BoxBody::new(download)));
+    }
     if let Some(body) = download.read_at_hand().await.map_err(Fault::Malformed)? {
         return Ok(built.set_body(BoxBody::new(body)));
     }
@@ -121,7 +125,7 @@ async fn answer(
     match Box::pin(download.read_whole(ANSWER_BYTES_MAX)).await {
         Ok(body) => Ok(built.set_body(BoxBody::new(body.map_err(Fault::Malformed)?))),
         Err(longer) => {
-            tracing::warn!("an answer is too long to be kept: its request will run again if it is repeated");
+            tracing::warn!("an answer is, or takes, too long to be kept: its request will run again if it is repeated");
             Ok(built.set_body(BoxBody::new(longer)))
         }
     }

@@ -71,6 +71,13 @@ pub(crate) fn bodiless(request: &HttpRequest, head: &Parts) -> Option<BodySize> 
     matches!(head.status.as_u16(), 204 | 304).then_some(BodySize::None)
 }
 
+/// Whether an answer is made to be read as it comes, and may have no end.
+pub(crate) fn is_event_stream(head: &Parts) -> bool {
+    let kind = head.headers.get(header::CONTENT_TYPE).map(header::HeaderValue::as_bytes).unwrap_or_default();
+    let essence = kind.split(|c| *c == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}
+
 fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
