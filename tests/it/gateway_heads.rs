@@ -201,3 +201,35 @@ fn a_head_over_its_bounds_is_refused() {
     assert_eq!(server.public.exchange(&long).status, 414);
     upstream.assert_not_asked();
 }
+
+#[test]
+fn an_options_request_that_may_go_no_further_is_answered_here() {
+    let (upstream, server, account) = start();
+    let request = format!("OPTIONS /v1/x\nX-API-Key: {}\nMax-Forwards: 0", account.key);
+
+    let answer = server.public.exchange(&request);
+
+    assert_eq!((answer.status, answer.body.as_str(), answer.remaining()), (204, "", 99), "{answer}");
+    assert_eq!(server.public.exchange("OPTIONS /v1/x\nMax-Forwards: 0").status, 401);
+    upstream.assert_not_asked();
+    assert_eq!(server.used(&account.id), 1);
+}
+
+#[test]
+fn what_is_left_of_max_forwards_is_counted_down_for_options_alone() {
+    let (upstream, server, account) = start();
+    let ask = |method: &str, lines: &str| {
+        let answer = server.public.exchange(&format!("{method} /v1/x\nX-API-Key: {}\n{lines}", account.key));
+        assert_eq!(answer.status, 200, "{answer}");
+        upstream.asked().values("max-forwards").join("|")
+    };
+
+    assert_eq!(ask("OPTIONS", "Max-Forwards: 1"), "0");
+    assert_eq!(ask("OPTIONS", "Max-Forwards: 010"), "9");
+    assert_eq!(ask("OPTIONS", "Max-Forwards: 99999999999999999999"), (u64::MAX - 1).to_string());
+    for bad in ["-1", "+0", "1, 2", "x", "0x0"] {
+        assert_eq!(ask("OPTIONS", &format!("Max-Forwards: {bad}")), bad);
+    }
+    assert_eq!(ask("OPTIONS", "Max-Forwards: 0\nMax-Forwards: 0"), "0|0");
+    assert_eq!(ask("GET", "Max-Forwards: 0"), "0");
+}

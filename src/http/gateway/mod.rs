@@ -101,6 +101,10 @@ async fn answer(
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
+    if request_head::forwards_left(request) == Some(0) {
+        // It asks what is here, which is nothing but the way to the upstream.
+        return Ok(HttpResponse::NoContent().finish());
+    }
     let settings = state.gateway.as_ref().ok_or(ApiError::Internal("a gateway without an upstream", None))?;
     let exchange = Exchange { state, settings, pool, request };
     let (answer, connection, upload) = exchange.run(payload).await?;

@@ -71,6 +71,17 @@ fn check_host(request: &HttpRequest) -> Result<(), Fault> {
     }
 }
 
+/// How many more servers a request may go through (RFC 9110 §7.6.2 gives this a meaning for OPTIONS, and for TRACE,
+/// which goes nowhere). `None` if it does not say so in one number.
+pub(crate) fn forwards_left(request: &HttpRequest) -> Option<u64> {
+    let mut lines = request.headers().get_all(actix_web::http::header::MAX_FORWARDS);
+    let only = lines.next().filter(|_only| request.method() == "OPTIONS" && lines.next().is_none())?;
+    let digits = only.to_str().ok()?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    // A number that is too long is more than anything goes through.
+    is_number.then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
 /// The request for the upstream. Of the account that pays its notes tell; without one the path is public.
 ///
 /// # Errors
@@ -99,6 +110,9 @@ pub(crate) fn build(
     }
     let is_trusted = client::is_by_proxy(request, &state.trusted_proxies);
     copy(request, map, is_trusted)?;
+    if let Some(left) = forwards_left(request) {
+        map.insert(header::MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+    }
     set_forwarded(request, map)?;
     let extensions = request.extensions();
     let Some(notes) = extensions.get::<Notes>() else { return Err("nothing is noted of a request".into()) };
