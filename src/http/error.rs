@@ -230,7 +230,7 @@ impl ResponseError for ApiError {
             Self::Gateway(Fault::Refused(_) | Fault::BrokenBody) => StatusCode::BAD_REQUEST,
             Self::Gateway(Fault::Unsupported(_)) => StatusCode::NOT_IMPLEMENTED,
             Self::Gateway(Fault::Expectation) => StatusCode::EXPECTATION_FAILED,
-            Self::Gateway(Fault::Unreachable(_) | Fault::Malformed(_)) => StatusCode::BAD_GATEWAY,
+            Self::Gateway(Fault::Unreachable(_) | Fault::Malformed(_) | Fault::LongHead(_)) => StatusCode::BAD_GATEWAY,
             Self::Gateway(Fault::Slow { .. }) => StatusCode::GATEWAY_TIMEOUT,
             Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_, _) => StatusCode::INTERNAL_SERVER_ERROR,

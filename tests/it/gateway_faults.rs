@@ -69,12 +69,21 @@ fn an_answer_that_is_none_is_a_502_and_counted() {
 }
 
 #[test]
-fn an_endless_head_is_a_502() {
-    let head = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\n\r\n", "x".repeat(1024 * 1024));
-    let upstream = Upstream::answering_once(head);
-    let (server, account) = in_front_of(&upstream, &[]);
+fn a_head_over_its_bounds_is_a_502_that_names_them() {
+    let long = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\n\r\n", "x".repeat(1024 * 1024));
+    let head = |lines| format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{}\r\n", "X-Line: 1\r\n".repeat(lines));
+    let ask = |head| {
+        let upstream = Upstream::answering_once(head);
+        let (server, account) = in_front_of(&upstream, &[]);
+        ask(&server, &account, "GET /v1/x\n")
+    };
 
-    assert_eq!(ask(&server, &account, "GET /v1/x\n").detail(), MALFORMED);
+    for head in [long, head(100)] {
+        let answer = ask(head);
+        let detail = "The API behind this gateway answered with more than 100 header lines, or 131072 bytes of them.";
+        assert_eq!((answer.status, answer.detail().as_str(), answer.remaining()), (502, detail, 99), "{answer}");
+    }
+    assert_eq!(ask(head(99)).status, 200);
 }
 
 #[test]

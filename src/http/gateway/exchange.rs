@@ -117,6 +117,9 @@ fn failed(mut error: TrySendError<Request<Upload>>, upload: UploadState) -> Fail
     if upload == UploadState::Broken {
         return Failed::Final(Fault::BrokenBody.into());
     }
+    if error.is_parse_too_large() {
+        return Failed::Final(Fault::LongHead(error.into()).into());
+    }
     if error.is_parse() { Failed::Final(Fault::Malformed(error.into()).into()) } else { Failed::Closed(error) }
 }
 

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use super::pool::{HEADER_LINES_MAX, READ_BYTES_MAX};
+
 /// The cause of a fault, for the log.
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
@@ -26,6 +28,11 @@ pub(crate) enum Fault {
     /// What came back is no answer.
     #[error("The API behind this gateway gave no proper answer.")]
     Malformed(#[source] Cause),
+    /// What came back has a head over its bounds.
+    #[error(
+        "The API behind this gateway answered with more than {HEADER_LINES_MAX} header lines, or {READ_BYTES_MAX} bytes of them."
+    )]
+    LongHead(#[source] Cause),
     /// Nothing came back in time.
     #[error("The API behind this gateway did not answer within {ms} milliseconds.")]
     Slow { ms: u128 },
@@ -35,7 +42,7 @@ impl Fault {
     /// The upstream's faults are ours to know of, and not to send; the client's are in its answer.
     pub(crate) fn log_cause(&self) {
         match self {
-            Self::Unreachable(cause) | Self::Malformed(cause) => {
+            Self::Unreachable(cause) | Self::Malformed(cause) | Self::LongHead(cause) => {
                 tracing::warn!(error = cause.as_ref() as &dyn Error, "the upstream failed: {self}");
             }
             Self::Slow { .. } => tracing::warn!("the upstream is slow: {self}"),

@@ -27,7 +27,9 @@ const IDLE_MAX: usize = 256;
 /// the closing is lost, so we let go first.
 const IDLE: Duration = Duration::from_secs(4);
 /// Most bytes that a connection reads ahead, and the longest head of an answer.
-const READ_BYTES_MAX: usize = 128 * 1024;
+pub(super) const READ_BYTES_MAX: usize = 128 * 1024;
+/// Most header lines of an answer: hyper's own bound. With any other it allocates twice for every answer.
+pub(super) const HEADER_LINES_MAX: usize = 100;
 
 /// The idle connections of one worker, the last used last.
 #[derive(Default)]
