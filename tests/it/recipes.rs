@@ -161,10 +161,10 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// Starts a recipe between clients and an API, and waits until it listens. `None` if its program is not installed.
-    pub(crate) fn start(recipe: Recipe, klinky: Listener, api: &Api) -> Option<Self> {
+    pub(crate) fn start(recipe: Recipe, klinky: Listener, api: SocketAddr) -> Option<Self> {
         let program = recipe.find()?;
         let dir = tempfile::tempdir().unwrap();
-        let ports = Ports { klinky: klinky.0, api: api.address, own: free_port() };
+        let ports = Ports { klinky: klinky.0, api, own: free_port() };
         let mut command = recipe.prepare(&program, dir.path(), &ports);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut proxy = Self { listener: Listener(ports.own), child, _dir: dir };
@@ -226,7 +226,7 @@ impl Seen {
 /// A real API behind the proxy: it notes what it gets, and has limit headers of its own. A path such as
 /// `/status/404` says what it answers, in its own words.
 pub(crate) struct Api {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
 }
