@@ -24,6 +24,21 @@ fn texts(list: &Yaml) -> Vec<String> {
     texts
 }
 
+/// The options that these use came with those versions, by the changelogs of their projects.
+#[test]
+fn the_least_version_of_a_proxy_stands_in_its_recipe_and_in_the_readme() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    for (file, version) in
+        [("traefik.yml", "Traefik 2.4"), ("envoy.yaml", "Envoy 1.26"), ("haproxy.cfg", "HAProxy 2.6")]
+    {
+        let text = fs::read_to_string(root.join("data/recipes").join(file)).unwrap();
+        assert!(text.lines().next().unwrap().contains(&format!("behind {version} or later")), "{file}");
+        let row = readme.lines().find(|line| line.contains(&format!("](data/recipes/{file})"))).unwrap();
+        assert!(row.starts_with(&format!("| {version}")), "{row}");
+    }
+}
+
 /// Headers that a recipe passes on must be there to be passed on.
 fn assert_has(answer: &Exchange, names: &[String]) {
     for name in names {
