@@ -308,3 +308,37 @@ pub(crate) fn klinky_learns_which_request_is_asked_about(recipe: Recipe) {
     assert_eq!((&checks[0]["endpoint"], &checks[0]["account.id"]), (&json!("DELETE /v1/things/7"), &json!(id)));
     assert!(!log.contains("secret"), "{log}");
 }
+
+/// With the part of the recipe that stands behind signs; without it these paths are the API's, and guarded.
+pub(crate) fn klinkys_pages_can_be_shown_beside_the_api(recipe: Recipe) {
+    let (klinky, api) = (Server::start(), Api::start());
+    let Some(guarded) = Proxy::start(recipe, klinky.public, api.address) else { return };
+    let Some(shown) = Proxy::start_with_pages(recipe, klinky.public, api.address) else { return };
+    let account = klinky.account("growth");
+    let session = format!("Authorization: Bearer {}", klinky.token(&account.id));
+    let base = "/api/v1/public";
+
+    for page in ["/dashboard", "/dashboard/", "/dashboard/account.js", "/docs", "/docs/page.css", "/openapi.json"] {
+        let there = klinky.public.exchange(&format!("GET {page}"));
+        let here = shown.listener.exchange(&format!("GET {page}"));
+        assert_eq!((here.status, &here.body), (200, &there.body), "{here}");
+        assert_eq!(guarded.listener.exchange(&format!("GET {page}")).status, 401, "{page}");
+    }
+    let calls = ["GET /keys", "GET /keys/rate-limit", "GET /account", "GET /account/links", "GET /usage", "POST /keys"];
+    for (method, path) in calls.map(|call| call.split_once(' ').unwrap()) {
+        let call = format!("{method} {base}{path}\n{session}\n\n{{\"name\": \"new\"}}");
+        let answer = shown.listener.exchange(&call);
+        assert!([200, 201].contains(&answer.status), "{answer}");
+        assert_eq!(guarded.listener.exchange(&call).status, 401, "{call}");
+    }
+    let around =
+        ["/dashboards", "/docs2", "/openapi.jsonx", "/api/v1/public/keysx", "/api/v1/public/links", "/x/dashboard"];
+    for path in around.into_iter().chain(["/dashboard/../v1/x", "/v1/x?/dashboard", "/"]) {
+        let answer = shown.listener.exchange(&format!("GET {path}"));
+        assert!([401, 404].contains(&answer.status), "{answer}");
+    }
+    assert!(api.seen().is_empty());
+
+    let passed = shown.listener.exchange(&format!("GET /v1/things\nX-API-Key: {}", account.key));
+    assert_eq!((passed.status, passed.remaining(), api.seen().len()), (200, 99, 1), "{passed}");
+}

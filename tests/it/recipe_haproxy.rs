@@ -129,3 +129,8 @@ fn nothing_passes_while_the_store_fails() {
 fn klinky_learns_which_request_is_asked_about() {
     cases::klinky_learns_which_request_is_asked_about(Recipe::HaProxy);
 }
+
+#[test]
+fn klinkys_pages_can_be_shown_beside_the_api() {
+    cases::klinkys_pages_can_be_shown_beside_the_api(Recipe::HaProxy);
+}

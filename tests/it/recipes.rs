@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use actix_web::web::{Bytes, Data, PayloadConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use regex::Regex;
 use tempfile::TempDir;
 
 use crate::harness::Listener;
@@ -43,6 +44,14 @@ impl Recipe {
         }
     }
 
+    fn file(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx.conf",
+            Self::Caddy => "Caddyfile",
+            Self::HaProxy => "haproxy.cfg",
+        }
+    }
+
     /// Where the program is. In CI it must be there; elsewhere, its absence is said.
     fn find(self) -> Option<PathBuf> {
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -66,7 +75,7 @@ impl Recipe {
         match self {
             Self::Nginx => {
                 let config = copy(
-                    "nginx.conf",
+                    self.file(),
                     dir,
                     &[
                         ("127.0.0.1:8080", &klinky),
@@ -82,7 +91,7 @@ impl Recipe {
             }
             Self::Caddy => {
                 let config = copy(
-                    "Caddyfile",
+                    self.file(),
                     dir,
                     &[
                         ("127.0.0.1:8080", &klinky),
@@ -97,11 +106,12 @@ impl Recipe {
             Self::HaProxy => {
                 copy("haproxy.lua", dir, &[("127.0.0.1:8080", &klinky)]);
                 let config = copy(
-                    "haproxy.cfg",
+                    self.file(),
                     dir,
                     &[
                         ("bind :80 ", &format!("bind {own} ")),
                         ("server api1 127.0.0.1:9000", &format!("server api1 {api}")),
+                        ("server klinky1 127.0.0.1:8080", &format!("server klinky1 {klinky}")),
                         ("lua-load-per-thread /etc/haproxy/", &format!("lua-load-per-thread {}", in_dir(""))),
                     ],
                 );
@@ -162,10 +172,25 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts a recipe between clients and an API, and waits until it listens. `None` if its program is not installed.
     pub(crate) fn start(recipe: Recipe, klinky: Listener, api: SocketAddr) -> Option<Self> {
+        Self::start_with(recipe, klinky, api, |_config| {})
+    }
+
+    /// The same with the part of the recipe that stands behind signs: `#`, and no space.
+    pub(crate) fn start_with_pages(recipe: Recipe, klinky: Listener, api: SocketAddr) -> Option<Self> {
+        Self::start_with(recipe, klinky, api, |config| {
+            let text = fs::read_to_string(config).unwrap();
+            let shown = Regex::new(r"(?m)^(\s*)#(\S)").unwrap().replace_all(&text, "$1$2");
+            assert_ne!(shown, text);
+            fs::write(config, shown.as_ref()).unwrap();
+        })
+    }
+
+    fn start_with(recipe: Recipe, klinky: Listener, api: SocketAddr, change: impl Fn(&Path)) -> Option<Self> {
         let program = recipe.find()?;
         let dir = tempfile::tempdir().unwrap();
         let ports = Ports { klinky: klinky.0, api, own: free_port() };
         let mut command = recipe.prepare(&program, dir.path(), &ports);
+        change(&dir.path().join(recipe.file()));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut proxy = Self { listener: Listener(ports.own), child, _dir: dir };
         for _attempt in 0..STARTS_MAX {
