@@ -87,6 +87,7 @@ fn a_key_is_made_used_rotated_and_revoked_on_the_page() {
     // The gauge moves by itself.
     browser.wait_for_text("#remaining", "99");
     browser.press("Done");
+    browser.wait_for("!document.querySelector('.secret')");
     assert_eq!(
         browser.run("return document.documentElement.outerHTML.includes(arguments[0])", &[json!(key)]),
         json!(false)
