@@ -17,6 +17,9 @@ const ROUND: Duration = Duration::from_secs(1);
 /// Last uses of keys are on disk within so many rounds, a minute, and a flush interval. Each costs a write per key: with
 /// 20,000 keys in use and one a second, that was as much CPU as all of their requests.
 const ROUNDS_PER_LAST_USED: u32 = 60;
+/// Last uses that are written in a round, a fiftieth of a core's time: where more than 120,000 keys are in use, each has
+/// to wait for longer than a minute, and not all others for it.
+const LAST_USES_PER_ROUND: usize = 2000;
 /// Links that are looked at in a round: a million links are gone round in 17 minutes.
 const LINKS_PER_ROUND: usize = 1000;
 /// Accounts whose usage is looked at in a round, likewise.
@@ -45,11 +48,15 @@ impl Housekeeping {
         let thread = Background::start("housekeeping", move |stop| {
             let mut links = LinkWalk { click_retention_days: retention.click_days, after: None };
             let mut usage = UsageWalk { retention_days: retention.usage_days, after: None };
-            let mut rounds: u32 = 0;
+            let (mut rounds, mut last_uses): (u32, usize) = (0, 0);
             while !stop.sleep(ROUND) {
                 let clock = clock.as_ref();
                 rounds = rounds.wrapping_add(1);
-                let used = if rounds.is_multiple_of(ROUNDS_PER_LAST_USED) { store.write_last_used() } else { Ok(()) };
+                if last_uses == 0 && rounds.is_multiple_of(ROUNDS_PER_LAST_USED) {
+                    last_uses = store.unwritten_last_uses();
+                }
+                let used = store.write_last_uses(last_uses.min(LAST_USES_PER_ROUND));
+                last_uses = last_uses.saturating_sub(LAST_USES_PER_ROUND);
                 let done =
                     used.and_then(|()| round(&store, clock, stop)).and_then(|()| links.walk(&store, clock, stop));
                 let done = done.and_then(|()| usage.walk(&store, clock, stop));

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use klinky::clock::{Clock, SystemClock};
 use klinky::domain::key::{Digit, KeyFormat};
+use klinky::domain::time::Timestamp;
 use klinky::ids;
 use rand::RngExt;
 
 use crate::load::Load;
 use crate::servers::Server;
 
-/// Keys of each account.
-const KEYS_EACH: usize = 2;
+/// Keys of each account in the table.
+pub(crate) const KEYS_EACH: usize = 2;
 
 /// Accounts that ask together.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,18 +52,40 @@ impl Made {
     }
 }
 
-/// Makes so many accounts of each group, with two keys each.
-pub(crate) fn make(dir: &Path, accounts: usize) -> Made {
+/// What a dump is to hold.
+pub(crate) struct Wanted<'w> {
+    /// Accounts of each group.
+    pub(crate) accounts: usize,
+    /// Keys of each account.
+    pub(crate) keys_each: usize,
+    /// The groups, with their limits.
+    pub(crate) groups: &'w [(Group, u32)],
+    /// An hour in which all of them have a counter.
+    pub(crate) counted_in: Option<Timestamp>,
+}
+
+/// Groups of all kinds.
+pub(crate) const ALL_GROUPS: [(Group, u32); 3] =
+    [(Group::Spread, u32::MAX), (Group::Thousand, 1000), (Group::Small, 199)];
+
+/// Makes accounts with their keys.
+pub(crate) fn make(dir: &Path, wanted: &Wanted<'_>) -> Made {
     let (format, now) = (KeyFormat::new("klinky").unwrap(), SystemClock.now());
     let mut random = rand::rng();
-    let (mut account_lines, mut key_lines, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-    for (group, limit) in [(Group::Spread, u32::MAX), (Group::Thousand, 1000), (Group::Small, 199)] {
-        for _ in 0..accounts {
+    let (mut account_lines, mut key_lines, mut counter_lines) = (Vec::new(), Vec::new(), Vec::new());
+    let mut keys = Vec::new();
+    for &(group, limit) in wanted.groups {
+        for _ in 0..wanted.accounts {
             let id = ids::account_id(now);
             account_lines.push(format!(
                 r#"{{"kind":"account","id":"{id}","name":"bench","email":null,"plan":"scale","custom_limit":{limit},"trial":null,"suspended":false,"created_at":"{now}","updated_at":"{now}"}}"#
             ));
-            for _ in 0..KEYS_EACH {
+            counter_lines.extend(
+                wanted
+                    .counted_in
+                    .map(|hour| format!(r#"{{"kind":"counter","account_id":"{id}","hour":"{hour}","used":7}}"#)),
+            );
+            for _ in 0..wanted.keys_each {
                 let digits = std::array::from_fn(|_| {
                     loop {
                         if let Some(digit) = Digit::from_random(random.random()) {
@@ -85,7 +108,7 @@ pub(crate) fn make(dir: &Path, accounts: usize) -> Made {
     let header = format!(r#"{{"kind":"header","format":"klinky","version":1,"created_at":"{now}"}}"#);
     let plan =
         r#"{"kind":"plan","id":"scale","name":"Scale","api_access":true,"requests_per_hour":1000,"best_for":"bench"}"#;
-    let mut lines: Vec<String> = [vec![header, plan.to_owned()], account_lines, key_lines].concat();
+    let mut lines: Vec<String> = [vec![header, plan.to_owned()], account_lines, key_lines, counter_lines].concat();
     lines.push(format!(r#"{{"kind":"end","rows":{}}}"#, lines.len() - 1));
     let dump = dir.join("dump.jsonl");
     fs::write(&dump, lines.join("\n") + "\n").unwrap();

@@ -11,6 +11,8 @@ const CONNECTIONS: &str = "32";
 /// Requests that are sent again and again.
 pub(crate) struct Load {
     script: tempfile::NamedTempFile,
+    /// The keys, a line each: a script cannot hold a million of them.
+    _keys: tempfile::NamedTempFile,
 }
 
 #[derive(Debug)]
@@ -28,21 +30,22 @@ impl Load {
 
     /// GETs of a path with each key in turn, from prepared texts.
     pub(crate) fn new(path: &str, keys: &[&str]) -> Self {
+        let mut listed = tempfile::NamedTempFile::new().unwrap();
+        listed.write_all(keys.join("\n").as_bytes()).unwrap();
         let mut script = tempfile::NamedTempFile::new().unwrap();
-        writeln!(script, "local keys = {{}}").unwrap();
-        for key in keys {
-            writeln!(script, "keys[#keys + 1] = \"{key}\"").unwrap();
-        }
         writeln!(
             script,
             "local texts, place = {{}}, 0
-            function init() for i, key in ipairs(keys) do texts[i] = wrk.format(\"GET\", \"{path}\", {{[\"X-API-Key\"] = key}}) end end
+            function init()
+              for key in io.lines(\"{}\") do texts[#texts + 1] = wrk.format(\"GET\", \"{path}\", {{[\"X-API-Key\"] = key}}) end
+            end
             function request() place = place % #texts + 1; return texts[place] end
             function done(s, l) io.write(string.format(\"%d %d %d %d %f %f\\n\", s.requests, s.duration, s.errors.status,
-            s.errors.connect + s.errors.read + s.errors.write + s.errors.timeout, l:percentile(50), l:percentile(99))) end"
+            s.errors.connect + s.errors.read + s.errors.write + s.errors.timeout, l:percentile(50), l:percentile(99))) end",
+            listed.path().display()
         )
         .unwrap();
-        Self { script }
+        Self { script, _keys: listed }
     }
 
     /// Runs for so many seconds. Every answer must be 200.

@@ -3,6 +3,8 @@
 //! `cargo bench --bench compare` builds and runs it; it needs wrk and taskset, and nginx if that is to take part. Servers run in turn,
 //! A B C A B C, each with one worker on one core, wrk with one thread and 32 connections on another. CPU is what the system accounts to
 //! the server's own processes, so that wrk does not blur it. `ROUNDS=3 SECS=5 ACCOUNTS=10000` are its settings.
+//!
+//! `cargo bench --bench compare -- scale` holds a store of 1,000,000 accounts against one of 1,000 instead: see `scale.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -18,9 +20,10 @@
 mod accounts;
 mod bare;
 mod load;
+mod scale;
 mod servers;
 
-use accounts::Group;
+use accounts::{ALL_GROUPS, Group, KEYS_EACH, Wanted};
 use load::{Figures, Load};
 use servers::{Klinky, Server};
 
@@ -39,8 +42,13 @@ fn main() {
     }
     let setting = |name: &str, default: usize| std::env::var(name).ok().map_or(default, |text| text.parse().unwrap());
     let (rounds, secs) = (setting("ROUNDS", 3), setting("SECS", 5));
+    if args.iter().any(|arg| arg == "scale") {
+        return scale::run(rounds);
+    }
     let dir = tempfile::tempdir().unwrap();
-    let made = accounts::make(dir.path(), setting("ACCOUNTS", 10_000));
+    let wanted =
+        Wanted { accounts: setting("ACCOUNTS", 10_000), keys_each: KEYS_EACH, groups: &ALL_GROUPS, counted_in: None };
+    let made = accounts::make(dir.path(), &wanted);
     let lax = |name: &str, flags: &[&str]| {
         let data = dir.path().join(name);
         servers::restore(&made.dump, &data);

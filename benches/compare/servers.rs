@@ -39,6 +39,19 @@ impl Server {
         Self { port, process: Rc::new(Process(process)) }
     }
 
+    /// Memory that it holds now, in MB.
+    pub(crate) fn resident_mb(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kb: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kb / 1000
+    }
+
+    /// Kills it as a crash would.
+    pub(crate) fn kill(self) {
+        assert!(Command::new("kill").args(["-9", &self.process.0.id().to_string()]).status().unwrap().success());
+    }
+
     /// CPU that it and its children have used so far, in seconds.
     pub(crate) fn cpu_secs(&self) -> f64 {
         let pid = self.process.0.id().to_string();
@@ -78,8 +91,16 @@ pub(crate) struct Klinky<'f> {
 }
 
 pub(crate) fn klinky(klinky: &Klinky<'_>) -> Server {
+    start(klinky, on_first_core(Path::new(env!("CARGO_BIN_EXE_klinky"))))
+}
+
+/// As [`klinky`], on all cores.
+pub(crate) fn free_klinky(klinky: &Klinky<'_>) -> Server {
+    start(klinky, Command::new(env!("CARGO_BIN_EXE_klinky")))
+}
+
+fn start(klinky: &Klinky<'_>, mut command: Command) -> Server {
     let (port, admin) = (free_port(), free_port());
-    let mut command = on_first_core(Path::new(env!("CARGO_BIN_EXE_klinky")));
     command.args(["serve", "--workers", "1", "--listen", &format!("127.0.0.1:{port}")]);
     command.args(["--admin-listen", &format!("127.0.0.1:{admin}")]).arg("--data-dir").arg(&klinky.data);
     let log = fs::File::create(klinky.data.with_extension("log")).unwrap();

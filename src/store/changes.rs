@@ -152,29 +152,6 @@ impl Store {
             }
         }
     }
-
-    /// Writes the last uses that are newer in memory than on disk.
-    ///
-    /// # Errors
-    /// When the store fails; the uses are then noted again at the keys' next use.
-    pub fn write_last_used(&self) -> Result<(), StoreError> {
-        if !self.room.has_room() {
-            return Ok(());
-        }
-        // The lock keeps a key that is being removed from coming back as a row without a key.
-        let _lock = self.writing.lock();
-        let touched = self.memory.drain_touched();
-        if touched.is_empty() {
-            return Ok(());
-        }
-        let mut batch = sled::Batch::default();
-        for (hash, at) in touched {
-            batch.insert(hash.as_bytes(), &codec::instant_value(at));
-        }
-        self.trees.last_used.apply_batch(batch).map_err(engine("write last uses"))?;
-        self.committer.mark_dirty();
-        Ok(())
-    }
 }
 
 impl Batches {

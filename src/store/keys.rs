@@ -14,6 +14,10 @@ use crate::domain::time::Timestamp;
 /// Revoked and expired keys are kept as history until their places are needed.
 pub const KEYS_PER_ACCOUNT_MAX: usize = 100;
 
+/// Last uses that are written in one batch: what a batch replaces in sled's memory is freed at its end, kilobytes for
+/// each row, and whoever wants to write keys waits for it.
+const LAST_USES_PER_STEP: usize = 500;
+
 /// A key and when it was last used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyUse {
@@ -136,6 +140,36 @@ impl Store {
             self.apply(lock, changes, by, Deed { action: "key.rotate", target: id.to_string() })?;
             Ok(new)
         })
+    }
+
+    /// How many keys have a last use that is newer in memory than on disk.
+    #[must_use]
+    pub fn unwritten_last_uses(&self) -> usize {
+        self.memory.touched()
+    }
+
+    /// Writes up to so many of those last uses, the first touched first.
+    ///
+    /// # Errors
+    /// When the store fails; the uses are then noted again at the keys' next use.
+    pub fn write_last_uses(&self, max: usize) -> Result<(), StoreError> {
+        let mut left = max;
+        while left > 0 && self.room.has_room() {
+            // The lock keeps a key that is being removed from coming back as a row without a key.
+            let _lock = self.writing.lock();
+            let touched = self.memory.drain_touched(left.min(LAST_USES_PER_STEP));
+            if touched.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(LAST_USES_PER_STEP);
+            let mut batch = sled::Batch::default();
+            for (hash, at) in touched {
+                batch.insert(hash.as_bytes(), &codec::instant_value(at));
+            }
+            self.trees.last_used.apply_batch(batch).map_err(engine("write last uses"))?;
+            self.committer.mark_dirty();
+        }
+        Ok(())
     }
 
     /// What must go so that the account can have one key more: nothing, or its oldest ended key.

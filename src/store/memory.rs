@@ -8,7 +8,7 @@
 //! Tables hold pointers: one that has just doubled is more than half empty, and what is empty should be small.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -56,8 +56,8 @@ pub(super) struct Memory {
     plans: RwLock<HashMap<PlanId, Plan, RandomState>>,
     accounts: DashSet<ByAccount, RandomState>,
     keys: DashSet<ByHash, RandomState>,
-    /// Keys whose last use is newer here than on disk.
-    touched: Mutex<Vec<KeyHash>>,
+    /// Keys whose last use is newer here than on disk, the first touched first.
+    touched: Mutex<VecDeque<KeyHash>>,
 }
 
 struct AccountEntry {
@@ -103,7 +103,7 @@ impl Memory {
         }
         key.last_used_ms.store(now.as_millis(), Ordering::Relaxed);
         if !key.is_touched.load(Ordering::Relaxed) && !key.is_touched.swap(true, Ordering::AcqRel) {
-            self.touched.lock().push(*hash);
+            self.touched.lock().push_back(*hash);
         }
         let terms = key.account.terms.read();
         Ok(Some(Holder {
@@ -258,10 +258,18 @@ impl Memory {
         self.keys.get(hash).map(|key| key.0.last_used_ms.store(at.as_millis(), Ordering::Relaxed)).is_some()
     }
 
-    /// Takes the keys whose last use is newer here than on disk, with that instant.
-    pub(super) fn drain_touched(&self) -> Vec<(KeyHash, Timestamp)> {
-        let touched = std::mem::take(&mut *self.touched.lock());
-        touched
+    /// How many keys have a last use that is newer here than on disk.
+    pub(super) fn touched(&self) -> usize {
+        self.touched.lock().len()
+    }
+
+    /// Takes so many of those keys, the first touched first, with the instant of their last use.
+    pub(super) fn drain_touched(&self, max: usize) -> Vec<(KeyHash, Timestamp)> {
+        let mut touched = self.touched.lock();
+        let few = touched.len().min(max);
+        let drained: Vec<KeyHash> = touched.drain(..few).collect();
+        drop(touched);
+        drained
             .into_iter()
             .filter_map(|hash| {
                 let found = self.keys.get(&hash)?;

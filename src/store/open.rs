@@ -174,7 +174,7 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn close(&self) -> Result<(), StoreError> {
-        self.write_last_used()?;
+        self.write_last_uses(usize::MAX)?;
         self.writing.lock().is_closed = true;
         self.counters.settle_all()?;
         self.write_phase(Phase::Closed)?;

@@ -8,10 +8,12 @@ use klinky::clock::{Clock, ManualClock};
 use klinky::domain::account::{Account, Terms};
 use klinky::domain::decision::{Cost, Decision, Limit};
 use klinky::domain::id::AccountId;
+use klinky::domain::key::{KeyFormat, KeyHash, Scope};
 use klinky::domain::plan::{Plan, PlanId};
 use klinky::domain::text::Name;
 use klinky::domain::window::Window;
 use klinky::housekeeping::{Housekeeping, Retention};
+use klinky::keys::{self, KeyDraft};
 use klinky::plans::first_plans;
 use klinky::store::{AccountCounter, Author, Store, StoreOptions};
 
@@ -89,6 +91,30 @@ fn a_purge_goes_step_by_step() {
 
     assert_eq!(more_after, [true, false]);
     assert_eq!(store.counters().count(), 0);
+}
+
+#[test]
+fn last_uses_are_written_in_steps_and_all_of_them_by_a_close() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Duration::from_millis(100));
+    let account = filled(&store, 1).remove(0).account_id();
+    let format = KeyFormat::new("klinky").unwrap();
+    let draft = || KeyDraft { name: Name::new("ci").unwrap(), scope: Scope::ReadWrite, expires_at: None };
+    let hashes: Vec<KeyHash> =
+        (0..3).map(|_| keys::issue(&store, &format, account, draft(), &author()).unwrap().key.hash).collect();
+    for (hash, used_at) in hashes.iter().zip([START, "2024-01-15T14:30:01Z", "2024-01-15T14:30:02Z"]) {
+        assert!(store.find_holder(hash, at(used_at)).unwrap().is_some());
+    }
+
+    store.write_last_uses(2).unwrap();
+
+    assert_eq!(store.unwritten_last_uses(), 1);
+    store.close().unwrap();
+    drop(store);
+    let mut last_uses: Vec<_> =
+        open(dir.path(), Duration::ZERO).keys().map(|key| key.unwrap().last_used_at.unwrap().to_string()).collect();
+    last_uses.sort();
+    assert_eq!(last_uses, [START, "2024-01-15T14:30:01Z", "2024-01-15T14:30:02Z"]);
 }
 
 #[test]
