@@ -22,9 +22,7 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(faults)) => {
-            for fault in faults {
-                complain(&fault);
-            }
+            faults.iter().for_each(|fault| complain(fault));
             ExitCode::from(USAGE)
         }
         Err(Failure::Run(error)) => {
