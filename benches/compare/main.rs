@@ -1,8 +1,9 @@
 //! The server's decision against a bare actix-web server with the same answer, and against nginx's `limit_req`, in one run.
 //!
 //! `cargo bench --bench compare` builds and runs it; it needs wrk and taskset, and nginx if that is to take part. Servers run in turn,
-//! A B C A B C, each with one worker on one core, wrk with one thread and 32 connections on another. CPU is what the system accounts to
-//! the server's own processes, so that wrk does not blur it. `ROUNDS=3 SECS=5 ACCOUNTS=10000` are its settings.
+//! A B C B C A, each with one worker on one core, wrk with one thread and 32 connections on another. Whose turn it is not is stopped, so that
+//! what a server does after the answers, such as writing usage, burdens its own rows. CPU is what the system accounts to the server's own
+//! processes, so that wrk does not blur it. `ROUNDS=3 SECS=5 ACCOUNTS=10000` are its settings.
 //!
 //! `cargo bench --bench compare -- scale` holds a store of 1,000,000 accounts against one of 1,000 instead: see `scale.rs`.
 #![allow(
@@ -72,22 +73,34 @@ fn main() {
         Some(nginx) => contestants.insert(1, Contestant::new("nginx limit_req", nginx, Load::of(&made, Group::Spread))),
         None => println!("nginx is not installed and takes no part"),
     }
+    contestants.iter().for_each(|contestant| contestant.server.pause());
     for contestant in &contestants {
-        contestant.load.run(&contestant.server, 1);
+        contestant.run(1);
     }
     for round in 1..=rounds {
+        // Nobody is always next to the same one.
+        contestants.rotate_left(1);
         for contestant in &mut contestants {
-            let figures = contestant.load.run(&contestant.server, secs);
+            let figures = contestant.run(secs);
             println!("round {round}: {:30} {figures:?}", contestant.name);
             contestant.figures.push(figures);
         }
     }
+    let turns = rounds % contestants.len();
+    contestants.rotate_right(turns);
     print(&contestants, rounds, secs);
 }
 
 impl Contestant {
     fn new(name: &'static str, server: Server, load: Load) -> Self {
         Self { name, server, load, figures: Vec::new() }
+    }
+
+    fn run(&self, secs: usize) -> Figures {
+        self.server.resume();
+        let figures = self.load.run(&self.server, secs);
+        self.server.pause();
+        figures
     }
 
     fn median(&self, of: impl Fn(&Figures) -> f64) -> f64 {

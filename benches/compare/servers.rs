@@ -20,13 +20,29 @@ struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // SIGTERM, so that nginx takes its worker along.
-        let _ended = Command::new("kill").arg(self.0.id().to_string()).status();
+        // SIGTERM, so that nginx takes its worker along; a paused server does not heed it.
+        self.signal("TERM");
+        self.signal("CONT");
         let _waited = self.0.wait();
     }
 }
 
+impl Process {
+    fn signal(&self, name: &str) {
+        let _sent = Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status();
+    }
+}
+
 impl Server {
+    /// Until it is resumed it does nothing.
+    pub(crate) fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        self.process.signal("CONT");
+    }
+
     /// Waits until it answers.
     fn start(command: &mut Command, port: u16) -> Self {
         let process = command.stdout(Stdio::null()).spawn().unwrap();
@@ -49,7 +65,7 @@ impl Server {
 
     /// Kills it as a crash would.
     pub(crate) fn kill(self) {
-        assert!(Command::new("kill").args(["-9", &self.process.0.id().to_string()]).status().unwrap().success());
+        self.process.signal("KILL");
     }
 
     /// CPU that it and its children have used so far, in seconds.
