@@ -78,6 +78,15 @@ pub struct Change {
     bucket: u8,
 }
 
+/// What is to be added to a row: what any number of changes came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sum {
+    /// What they count, as if nothing were given back.
+    pub tally: Tally,
+    /// Units that are given back, be it such as were added to the row before.
+    pub given_back: u64,
+}
+
 impl Tally {
     /// Adds another.
     pub fn add(&mut self, other: &Self) {
@@ -89,14 +98,30 @@ impl Tally {
         }
     }
 
-    /// Makes a change.
-    pub fn apply(&mut self, change: &Change) {
-        self.used = self.used.saturating_add(change.used.into()).saturating_sub(change.given_back.into());
-        self.denied = self.denied.saturating_add(change.denied.into());
-        self.errors = self.errors.saturating_add(change.errors.into());
-        if let Some(count) = self.latency.0.get_mut(usize::from(change.bucket)) {
+    /// Adds what changes came to. Units that are given back are taken off, as far as there are any.
+    pub fn add_sum(&mut self, sum: &Sum) {
+        self.add(&sum.tally);
+        self.used = self.used.saturating_sub(sum.given_back);
+    }
+}
+
+impl Sum {
+    /// Adds a change.
+    pub fn add(&mut self, change: &Change) {
+        let tally = &mut self.tally;
+        tally.used = tally.used.saturating_add(change.used.into());
+        self.given_back = self.given_back.saturating_add(change.given_back.into());
+        tally.denied = tally.denied.saturating_add(change.denied.into());
+        tally.errors = tally.errors.saturating_add(change.errors.into());
+        if let Some(count) = tally.latency.0.get_mut(usize::from(change.bucket)) {
             *count = count.saturating_add(change.answers.into());
         }
+    }
+
+    /// Adds another.
+    pub fn add_sum(&mut self, other: &Self) {
+        self.tally.add(&other.tally);
+        self.given_back = self.given_back.saturating_add(other.given_back);
     }
 }
 
@@ -175,9 +200,9 @@ mod tests {
     use super::*;
 
     fn latency(took_us: &[u64]) -> Latency {
-        let mut tally = Tally::default();
-        took_us.iter().for_each(|us| tally.apply(&Change::answered(false, Duration::from_micros(*us))));
-        tally.latency
+        let mut sum = Sum::default();
+        took_us.iter().for_each(|us| sum.add(&Change::answered(false, Duration::from_micros(*us))));
+        sum.tally.latency
     }
 
     #[test]
@@ -196,16 +221,32 @@ mod tests {
         assert_eq!((of(1), of(50), of(98), of(99), of(100)), (Some(1), Some(1), Some(1), Some(50), Some(50)));
     }
 
+    fn sum(changes: &[Change]) -> Sum {
+        let mut sum = Sum::default();
+        changes.iter().for_each(|change| sum.add(change));
+        sum
+    }
+
     #[test]
-    fn units_that_are_given_back_are_taken_off() {
-        let mut tally = Tally::default();
+    fn units_that_are_given_back_are_taken_off_also_if_they_were_added_before() {
         let cost = Cost::new(50).unwrap();
-        for change in [Change::counted(cost), Change::counted(Cost::ONE), Change::given_back(cost)] {
-            tally.apply(&change);
-        }
+        let counted = [Change::counted(cost), Change::counted(Cost::ONE)];
+        let mut tally = Tally::default();
+        tally.add_sum(&sum(&[counted[0], counted[1], Change::given_back(cost)]));
         assert_eq!(tally.used, 1);
 
-        tally.apply(&Change::given_back(cost));
+        let mut tally = Tally::default();
+        tally.add_sum(&sum(&counted));
+        tally.add_sum(&sum(&[Change::given_back(cost)]));
+        assert_eq!(tally.used, 1);
+
+        let mut both = sum(&counted);
+        both.add_sum(&sum(&[Change::given_back(cost)]));
+        let mut tally = Tally::default();
+        tally.add_sum(&both);
+        assert_eq!(tally.used, 1);
+
+        tally.add_sum(&sum(&[Change::given_back(cost)]));
         assert_eq!(tally.used, 0);
     }
 
@@ -222,14 +263,8 @@ mod tests {
             Change::answered(true, slow),
         ];
         for (first, second) in all.iter().flat_map(|first| all.iter().map(move |second| (first, second))) {
-            let (mut apart, mut together) =
-                (Tally { used: 9, ..Tally::default() }, Tally { used: 9, ..Tally::default() });
-            apart.apply(first);
-            apart.apply(second);
-            match first.and(second) {
-                Some(both) => together.apply(&both),
-                None => together = apart,
-            }
+            let apart = sum(&[*first, *second]);
+            let together = first.and(second).map_or(apart, |both| sum(&[both]));
             assert_eq!(apart, together, "{first:?} {second:?}");
             let are_other_buckets = first.answers > 0 && second.answers > 0 && first.bucket != second.bucket;
             assert_eq!(first.and(second).is_none(), are_other_buckets);

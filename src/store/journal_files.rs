@@ -4,6 +4,7 @@
 //! They are numbered in the order in which they are written, and each holds records in frames. A record says by itself
 //! whether it is whole.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -33,17 +34,30 @@ struct Current {
 #[derive(Default)]
 pub(super) struct Unsynced(Mutex<Vec<Arc<File>>>);
 
-/// Where a record stands, as `3.17`: the number of its file, and how many are before it there.
-pub(super) type Place = String;
+/// Where a record stands: it prints as `3.17`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// The number of its file.
+    pub(super) file: u64,
+    /// How many are before it there.
+    at: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}.{}", self.file, self.at)
+    }
+}
 
 impl JournalFiles {
-    /// Those in `dir`, which is made if it is absent. What is written to them is on disk once `unsynced` was synced.
-    pub(super) fn open(dir: PathBuf, unsynced: Arc<Unsynced>) -> io::Result<Self> {
+    /// Those in `dir`, which is made if it is absent; new ones get numbers above `used`, too. What is written to them is on
+    /// disk once `unsynced` was synced.
+    pub(super) fn open(dir: PathBuf, used: u64, unsynced: Arc<Unsynced>) -> io::Result<Self> {
         if !dir.is_dir() {
             DirBuilder::new().mode(0o700).create(&dir)?;
             dir.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())?;
         }
-        let last = numbers(&dir)?.last().copied().unwrap_or(0);
+        let last = numbers(&dir)?.last().copied().unwrap_or(0).max(used);
         Ok(Self { dir, current: None, last, unsynced })
     }
 
@@ -120,7 +134,7 @@ pub(super) fn read<T, E>(
         let bytes = fs::read(dir.join(file.to_string()))?;
         let mut torn = Vec::new();
         for (at, record) in records(&bytes).enumerate() {
-            let place = format!("{file}.{at}");
+            let place = Place { file, at };
             match decode(record) {
                 Ok(decoded) => {
                     torn.drain(..).for_each(|(place, damage)| each(place, Err(damage)));
@@ -163,7 +177,7 @@ mod tests {
     use super::*;
 
     fn opened(dir: &Path) -> JournalFiles {
-        JournalFiles::open(dir.join("journal"), Arc::default()).unwrap()
+        JournalFiles::open(dir.join("journal"), 0, Arc::default()).unwrap()
     }
 
     /// The records; those that begin with `!` do not decode.
@@ -201,6 +215,10 @@ mod tests {
         assert_eq!(found(dir.path())[0], "2.0 c");
         journal.remove_until(9).unwrap();
         assert_eq!(found(dir.path()), ["10.0 d"]);
+        journal.remove_until(10).unwrap();
+        let mut journal = JournalFiles::open(dir.path().join("journal"), 10, Arc::default()).unwrap();
+        journal.append(b"e").unwrap();
+        assert_eq!(found(dir.path()), ["11.0 e"], "no number comes again");
     }
 
     #[test]
@@ -225,7 +243,7 @@ mod tests {
     fn a_sync_is_of_what_was_written_since_the_last_one() {
         let dir = tempfile::tempdir().unwrap();
         let unsynced = Arc::new(Unsynced::default());
-        let mut journal = JournalFiles::open(dir.path().join("journal"), Arc::clone(&unsynced)).unwrap();
+        let mut journal = JournalFiles::open(dir.path().join("journal"), 0, Arc::clone(&unsynced)).unwrap();
         journal.append(b"a").unwrap();
         journal.append(b"b").unwrap();
         journal.end();

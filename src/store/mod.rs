@@ -46,6 +46,7 @@ mod records_usage;
 mod restore;
 mod room;
 mod usage;
+mod usage_folding;
 mod usage_journal;
 mod verify;
 mod writes;

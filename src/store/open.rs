@@ -149,13 +149,14 @@ impl Store {
             writing: Mutex::new(Writing { next_number, is_closed: false }),
             memory,
             links,
-            usage_journal: Mutex::new(Journal::load(dir, unsynced).map_err(unusable)?),
+            usage_journal: Mutex::new(Journal::load(dir, &trees, unsynced)?),
             deferred: Deferred::load(&trees).map_err(|error| damage(dir, &error))?,
             trees,
             db,
             seal: Seal::new(dir, opened, lock),
         };
         store.write_phase(Phase::Open).map_err(|error| damage(dir, &error))?;
+        store.remove_folded_usage().map_err(|error| damage(dir, &error))?;
         // The files that sled has just made are durable once their directory is.
         File::open(dir.join(ENGINE_DIR)).and_then(|engine| engine.sync_all()).map_err(unusable)?;
         Marker::open(opened).write(dir).map_err(unusable)?;

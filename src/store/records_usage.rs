@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::codec::{self, Damage};
-use crate::domain::usage::{BUCKETS, Latency, RowKey, Tally, UsageRow};
+use crate::domain::usage::{BUCKETS, Latency, RowKey, Sum, Tally, UsageRow};
 
 const V1: u8 = 1;
+const V2: u8 = 2;
 /// Bytes of a row in the journal: most take fewer.
 const JOURNAL_ROW_BYTES: usize = 100;
 
@@ -17,8 +18,42 @@ struct TallyV1 {
     latency: [u64; BUCKETS],
 }
 
-/// A row's key, and its figures in the order of the record.
+/// A row's key, and its figures in the order of the record: what the row is to be.
 type JournalRowV1 = (Vec<u8>, u64, u64, u64, [u64; BUCKETS]);
+/// The same: what is to be added to the row, and units that are given back.
+type JournalRowV2 = (Vec<u8>, u64, u64, u64, [u64; BUCKETS], u64);
+
+/// What a record of the journal says, by the keys of rows.
+pub(super) enum JournalRows {
+    /// What rows are to be: in records of earlier versions.
+    Tallies(Vec<(Vec<u8>, Tally)>),
+    /// What is to be added to them.
+    Sums(Vec<(Vec<u8>, Sum)>),
+}
+
+/// What of the journal the rows have already.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Folded {
+    /// Of files with later numbers, nothing.
+    pub(super) until: u64,
+    /// Of the others, what is for rows up to the one with this key. `None`: all.
+    pub(super) last: Option<Vec<u8>>,
+}
+
+impl Folded {
+    /// Whether the row has what a file says of it.
+    pub(super) fn covers(&self, file: u64, key: &[u8]) -> bool {
+        file <= self.until && self.last.as_deref().is_none_or(|last| key <= last)
+    }
+}
+
+pub(super) fn folded_to_bytes(folded: &Folded) -> Result<Vec<u8>, bincode::Error> {
+    codec::seal(V1, folded)
+}
+
+pub(super) fn folded_from_bytes(bytes: &[u8]) -> Result<Folded, Damage> {
+    codec::unseal(V1, bytes)
+}
 
 pub(super) fn tally_to_bytes(tally: &Tally) -> Result<Vec<u8>, bincode::Error> {
     let Tally { used, denied, errors, latency: Latency(latency) } = *tally;
@@ -35,13 +70,13 @@ pub(super) fn usage_from_bytes(key: &[u8], bytes: &[u8]) -> Result<UsageRow, Dam
     Ok(UsageRow { spender, endpoint, tally: tally_from_bytes(bytes)? })
 }
 
-pub(super) fn journal_to_bytes<'r>(rows: &[(&'r RowKey, &'r Tally)]) -> Result<Vec<u8>, bincode::Error> {
-    let row = |&(key, tally): &(&'r RowKey, &'r Tally)| {
-        let Tally { used, denied, errors, latency: Latency(latency) } = *tally;
-        (KeyBytes(key), used, denied, errors, latency)
+pub(super) fn journal_to_bytes<'r>(rows: &[(&'r RowKey, &'r Sum)]) -> Result<Vec<u8>, bincode::Error> {
+    let row = |&(key, sum): &(&'r RowKey, &'r Sum)| {
+        let Sum { tally: Tally { used, denied, errors, latency: Latency(latency) }, given_back } = *sum;
+        (KeyBytes(key), used, denied, errors, latency, given_back)
     };
     let rows: Vec<_> = rows.iter().map(row).collect();
-    codec::seal_compact(V1, &rows, rows.len().saturating_mul(JOURNAL_ROW_BYTES))
+    codec::seal_compact(V2, &rows, rows.len().saturating_mul(JOURNAL_ROW_BYTES))
 }
 
 /// A row's key, written at once and not byte by byte; the record is the same.
@@ -53,10 +88,18 @@ impl Serialize for KeyBytes<'_> {
     }
 }
 
-pub(super) fn journal_from_bytes(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Tally)>, Damage> {
-    let rows: Vec<JournalRowV1> = codec::unseal_compact(V1, bytes)?;
-    let row = |(key, used, denied, errors, latency)| (key, Tally { used, denied, errors, latency: Latency(latency) });
-    Ok(rows.into_iter().map(row).collect())
+pub(super) fn journal_from_bytes(bytes: &[u8]) -> Result<JournalRows, Damage> {
+    if codec::version(bytes) == Some(V1) {
+        let rows: Vec<JournalRowV1> = codec::unseal_compact(V1, bytes)?;
+        let row =
+            |(key, used, denied, errors, latency)| (key, Tally { used, denied, errors, latency: Latency(latency) });
+        return Ok(JournalRows::Tallies(rows.into_iter().map(row).collect()));
+    }
+    let rows: Vec<JournalRowV2> = codec::unseal_compact(V2, bytes)?;
+    let row = |(key, used, denied, errors, latency, given_back)| {
+        (key, Sum { tally: Tally { used, denied, errors, latency: Latency(latency) }, given_back })
+    };
+    Ok(JournalRows::Sums(rows.into_iter().map(row).collect()))
 }
 
 #[cfg(test)]
@@ -75,9 +118,11 @@ mod tests {
         let key = RowKey { spender, endpoint: EndpointName::parse(&"x".repeat(ENDPOINT_BYTES_MAX)).unwrap() };
         let most = u64::MAX;
         let tally = Tally { used: most, denied: most, errors: most, latency: Latency([most; BUCKETS]) };
+        let sum = Sum { tally, given_back: most };
 
-        let bytes = journal_to_bytes(&vec![(&key, &tally); RECORD_ROWS]).unwrap();
+        let bytes = journal_to_bytes(&vec![(&key, &sum); RECORD_ROWS]).unwrap();
 
-        assert_eq!(journal_from_bytes(&bytes).unwrap(), vec![(codec::usage_key(&key), tally); RECORD_ROWS]);
+        let JournalRows::Sums(rows) = journal_from_bytes(&bytes).unwrap() else { unreachable!() };
+        assert_eq!(rows, vec![(codec::usage_key(&key), sum); RECORD_ROWS]);
     }
 }

@@ -1,15 +1,15 @@
 //! Usage: rows sorted by account, hour, key and endpoint. One thread adds to them (`../usage.rs`), by way of a journal
-//! (`usage_journal.rs`): what is read here is complete once that is folded.
+//! (`usage_journal.rs`): what is read here is complete once that is folded (`usage_folding.rs`).
 //!
 //! An account's rows of one hour are bounded, so that whoever makes endpoints up fills nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::records_usage as records;
 use super::{Store, StoreError, codec, damaged, engine};
 use crate::domain::endpoint::EndpointName;
 use crate::domain::id::AccountId;
-use crate::domain::usage::{Change, OTHER_KEYS, RowKey, Spender, Tally, UsageRow};
+use crate::domain::usage::{Change, OTHER_KEYS, RowKey, Spender, UsageRow};
 use crate::domain::window::Window;
 
 /// Endpoints of an account and hour that have rows of their own: more than anybody reads. The rest are `other`.
@@ -95,22 +95,12 @@ impl Store {
         Ok(())
     }
 
-    /// What an account's hour has rows of, those included that are yet to be written.
-    pub(super) fn read_hour(
-        &self,
-        (account, window): (AccountId, Window),
-        yet_to_be: &BTreeMap<Vec<u8>, Tally>,
-    ) -> Result<Hour, StoreError> {
-        let prefix = codec::usage_hour_key(account, window);
-        let mut keys = BTreeSet::new();
-        for key in self.trees.usage.scan_prefix(prefix).keys() {
-            keys.insert(key.map_err(engine("list usage"))?.to_vec());
-        }
-        let others = yet_to_be.range(prefix.to_vec()..).map(|(key, _tally)| key);
-        keys.extend(others.take_while(|key| key.starts_with(&prefix)).cloned());
+    /// What an account's hour has rows of.
+    pub(super) fn read_hour(&self, (account, window): (AccountId, Window)) -> Result<Hour, StoreError> {
         let mut hour = Hour::default();
-        for key in &keys {
-            let RowKey { spender: _, endpoint } = codec::parse_usage_key(key).map_err(damaged("usage", key))?;
+        for key in self.trees.usage.scan_prefix(codec::usage_hour_key(account, window)).keys() {
+            let key = key.map_err(engine("list usage"))?;
+            let RowKey { spender: _, endpoint } = codec::parse_usage_key(&key).map_err(damaged("usage", &key))?;
             hour.note(endpoint);
         }
         Ok(hour)

@@ -1,14 +1,13 @@
 //! The journal of usage: what is ahead of its rows.
 //!
-//! To write a row costs as much as a request, and with many keys each request is a row's. So what changed is written to
+//! To write a row costs as much as a request, and with many keys each request is a row's. So what comes is written to
 //! files beside sled (`journal_files.rs`), and on disk with the next commit; the rows themselves are written later
-//! (folding), each once for all the changes that came meanwhile, and then the files that named them are removed. Memory
-//! has the rows that are ahead, so that nothing is read twice.
+//! (`usage_folding.rs`), each once for all that came meanwhile, and then the files that named them are removed.
 //!
-//! The journal says what rows are to be, not what is to be added to them: whatever a crash leaves, its records, read in
-//! their order, end in the newest figures of each row that they name.
+//! The journal says what is to be added to rows, so that nothing need be read to write it; that each of it is added
+//! once, whatever a crash leaves, is folding's to see to.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::{io, slice};
@@ -18,24 +17,21 @@ use indexmap::IndexMap;
 
 use super::changes::encode;
 use super::commits::Commits;
-use super::journal_files::{self, JournalFiles, Unsynced};
-use super::usage::{Hour, UsageChange};
-use super::{Store, StoreError, codec, damaged, engine, records_usage as records};
+use super::journal_files::{self, JournalFiles, Place, Unsynced};
+use super::open::{damage, unusable};
+use super::records_usage::{self as records, Folded, JournalRows};
+use super::usage::UsageChange;
+use super::usage_folding::{self as folding, Folding};
+use super::{OpenError, Store, StoreError, Trees, codec};
 use crate::clock::Stopwatch;
-use crate::domain::id::AccountId;
-use crate::domain::usage::{Change, RowKey, Tally};
-use crate::domain::window::Window;
+use crate::domain::usage::{Change, RowKey, Sum};
 
 /// The directory of its files, in the data directory.
 pub(super) const JOURNAL_DIR: &str = "usage-journal";
-/// Rows that a record has, of about 80 bytes each, and of 302 at most: they fit a record whatever they are.
+/// Rows that a record has, of about 80 bytes each, and of 311 at most: they fit a record whatever they are.
 pub(super) const RECORD_ROWS: usize = 400;
-/// Changes that are made to them before it is written: some hundred microseconds of an operator's wait.
+/// Changes that are added up before it is written: some hundred microseconds of an operator's wait.
 const RECORD_CHANGES: usize = 5000;
-/// Rows that are folded at a time: an operator's write waits for some milliseconds.
-const FOLD_ROWS: usize = 300;
-/// Steps of folding in a round, where it has fallen behind: what comes meanwhile waits for the next round.
-const FOLD_STEPS_MAX: usize = 20;
 /// Folding begins this long after it last began, or sooner with so many rows ahead (about 300 bytes of memory each), or
 /// with so many in the journal (about 80 bytes of disk each, and as much work at the start after a crash).
 const FOLD_EVERY_US: u64 = 60_000_000;
@@ -45,116 +41,136 @@ const JOURNAL_MAX: usize = 500_000;
 /// The journal, and what of it is in memory.
 pub(super) struct Journal {
     files: JournalFiles,
-    /// Rows that changed since folding began.
+    /// What is to be added to rows since folding began.
     ahead: IndexMap<RowKey, Ahead, RandomState>,
-    /// Places there of the rows that are in no record as they are by now: at most as many as a record has.
-    unwritten: Vec<usize>,
-    /// Rows that folding has yet to write, by their keys in the store.
-    folding: BTreeMap<Vec<u8>, Tally>,
-    /// The last file that names them.
-    folding_until: u64,
-    /// The last file whose rows are all folded, and the commit with which they are on disk: then it can go.
+    /// What is in no record yet, by the places of its rows there: at most as many as a record has.
+    unwritten: Vec<(usize, Sum)>,
+    /// What folding has yet to add.
+    pub(super) folding: Folding,
+    /// The last file that is folded, and the commit with which that is on disk: then it can go.
     folded: Option<(u64, u64)>,
-    /// What those accounts have rows of that are ahead, and of others, too.
-    hours: HashMap<(AccountId, Window), Hour, RandomState>,
     /// Rows in the records since folding began.
     written: usize,
     since_folding: Option<Stopwatch>,
 }
 
+#[derive(Default)]
 struct Ahead {
-    tally: Tally,
-    is_written: bool,
+    /// What is in records.
+    written: Sum,
+    /// The place of what is in none.
+    unwritten: Option<usize>,
 }
 
 impl Journal {
-    /// Reads what an earlier process has left in the data directory: it is folded first.
-    pub(super) fn load(data_dir: &Path, unsynced: Arc<Unsynced>) -> io::Result<Self> {
-        let dir = data_dir.join(JOURNAL_DIR);
-        let mut files = JournalFiles::open(dir.clone(), unsynced)?;
-        let mut folding = BTreeMap::new();
-        journal_files::read(&dir, records::journal_from_bytes, |place, rows| match rows {
-            Ok(rows) => folding.extend(rows),
-            Err(damage) => tracing::error!(place, %damage, "usage of a damaged record is lost"),
-        })?;
-        let folding_until = files.end();
-        // There may be files without a row.
-        let folded = folding.is_empty().then_some((folding_until, 0));
-        Ok(Self {
-            files,
+    /// Reads what an earlier process has left in the data directory.
+    pub(super) fn load(data_dir: &Path, trees: &Trees, unsynced: Arc<Unsynced>) -> Result<Self, OpenError> {
+        let (dir, unusable) = (data_dir.join(JOURNAL_DIR), |error| unusable(data_dir, error));
+        let folded = folding::read_folded(trees).map_err(|error| damage(data_dir, &error))?;
+        let mut journal = Self {
+            files: JournalFiles::open(dir.clone(), folded.until, unsynced).map_err(unusable)?,
             ahead: IndexMap::default(),
             unwritten: Vec::new(),
-            folding,
-            folding_until,
-            folded,
-            hours: HashMap::default(),
+            folding: Folding { until: folded.until, rows: BTreeMap::new() },
+            folded: None,
             written: 0,
             since_folding: None,
+        };
+        let mut tallies = BTreeMap::new();
+        journal_files::read(&dir, records::journal_from_bytes, |place, rows| match rows {
+            Ok(JournalRows::Tallies(rows)) => tallies.extend(rows),
+            Ok(JournalRows::Sums(rows)) => rows.iter().for_each(|(key, sum)| journal.recall(place, key, sum, &folded)),
+            Err(damage) => tracing::error!(%place, %damage, "usage of a damaged record is lost"),
         })
-    }
-
-    /// Makes a change to a row, if that is ahead.
-    fn change_ahead(&mut self, row: &RowKey, change: &Change) -> bool {
-        let Some((place, _key, ahead)) = self.ahead.get_full_mut(row) else { return false };
-        ahead.tally.apply(change);
-        if ahead.is_written {
-            ahead.is_written = false;
-            self.unwritten.push(place);
+        .map_err(unusable)?;
+        if !tallies.is_empty() {
+            folding::write_tallies(trees, &tallies).map_err(|error| damage(data_dir, &error))?;
         }
-        true
+        // On disk before anything is added to it: opening ends with a commit.
+        journal.folded = match (journal.is_folding(), journal.ahead.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some((journal.files.end(), 0)),
+            (false, false) => Some((folded.until, 0)),
+        };
+        Ok(journal)
     }
 
-    /// Writes the rows that changed to a record.
+    /// What a record says of a row is yet to be folded, is being folded, or is in the row.
+    fn recall(&mut self, place: Place, key: &[u8], sum: &Sum, folded: &Folded) {
+        if folded.covers(place.file, key) {
+            return;
+        }
+        if place.file <= folded.until {
+            self.folding.rows.entry(key.to_vec()).or_default().add_sum(sum);
+            return;
+        }
+        match codec::parse_usage_key(key) {
+            Ok(row) => self.ahead.entry(row).or_default().written.add_sum(sum),
+            Err(damage) => tracing::error!(%place, %damage, "usage of a damaged row is lost"),
+        }
+    }
+
+    fn add(&mut self, row: &RowKey, change: &Change) {
+        let entry = self.ahead.entry(row.clone());
+        let (place, ahead) = (entry.index(), entry.or_default());
+        let at = *ahead.unwritten.get_or_insert_with(|| {
+            self.unwritten.push((place, Sum::default()));
+            self.unwritten.len().saturating_sub(1)
+        });
+        if let Some((_place, sum)) = self.unwritten.get_mut(at) {
+            sum.add(change);
+        }
+    }
+
+    /// Writes what is in no record to one.
     fn write_record(&mut self) -> Result<(), StoreError> {
         if self.unwritten.is_empty() {
             return Ok(());
         }
         let mut rows = Vec::with_capacity(RECORD_ROWS);
-        let unwritten = self.unwritten.iter().filter_map(|place| self.ahead.get_index(*place));
-        rows.extend(unwritten.map(|(row, ahead)| (row, &ahead.tally)));
-        let bytes = records::journal_to_bytes(&rows);
-        let bytes = bytes.map_err(encode("usage_journal"))?;
+        rows.extend(self.unwritten.iter().filter_map(|(place, sum)| Some((self.ahead.get_index(*place)?.0, sum))));
+        let bytes = records::journal_to_bytes(&rows).map_err(encode("usage_journal"))?;
         self.files.append(&bytes).map_err(refused("write usage"))?;
         self.written = self.written.saturating_add(self.unwritten.len());
-        for place in self.unwritten.drain(..) {
-            if let Some((_key, row)) = self.ahead.get_index_mut(place) {
-                row.is_written = true;
+        for (place, sum) in self.unwritten.drain(..) {
+            if let Some((_row, ahead)) = self.ahead.get_index_mut(place) {
+                ahead.written.add_sum(&sum);
+                ahead.unwritten = None;
             }
         }
         Ok(())
     }
 
-    fn is_folding(&self) -> bool {
-        !self.folding.is_empty()
+    pub(super) fn is_folding(&self) -> bool {
+        !self.folding.rows.is_empty()
     }
 
-    fn is_due(&self) -> bool {
+    /// Whether folding is to begin.
+    pub(super) fn is_due(&self) -> bool {
         let is_old = self.since_folding.is_none_or(|since| since.elapsed_us() >= FOLD_EVERY_US);
         self.can_begin() && (is_old || self.has_too_many())
     }
 
-    /// A row that was folded while its last record is of an earlier state would fall back to that with a crash.
-    fn can_begin(&self) -> bool {
+    /// What was added to a row and then to the journal would be added again after a crash.
+    pub(super) fn can_begin(&self) -> bool {
         !self.is_folding() && !self.ahead.is_empty() && self.unwritten.is_empty()
     }
 
-    fn has_too_many(&self) -> bool {
+    pub(super) fn has_too_many(&self) -> bool {
         self.ahead.len() > AHEAD_MAX || self.written > JOURNAL_MAX
     }
 
-    fn begin_folding(&mut self) {
+    pub(super) fn begin_folding(&mut self) {
         let ahead = std::mem::take(&mut self.ahead).into_iter();
-        self.folding = ahead.map(|(row, ahead)| (codec::usage_key(&row), ahead.tally)).collect();
-        self.folding_until = self.files.end();
+        let rows = ahead.map(|(row, ahead)| (codec::usage_key(&row), ahead.written)).collect();
+        self.folding = Folding { until: self.files.end(), rows };
         self.written = 0;
         self.since_folding = Some(Stopwatch::start());
     }
 
-    /// `commit`: the one with which all its rows are on disk.
-    fn end_folding(&mut self, commit: u64) {
-        self.folded = Some((self.folding_until, commit));
-        let places: BTreeSet<_> = self.ahead.keys().map(|row| (row.spender.account_id, row.spender.window)).collect();
-        self.hours.retain(|place, _hour| places.contains(place));
+    /// `commit`: the one with which all that was folded is on disk.
+    pub(super) fn end_folding(&mut self, commit: u64) {
+        self.folded = Some((self.folding.until, commit));
     }
 
     fn remove_folded(&mut self, commits: &Commits) -> Result<(), StoreError> {
@@ -179,9 +195,8 @@ fn refused(attempt: &'static str) -> impl Fn(io::Error) -> StoreError {
 }
 
 impl Store {
-    /// Makes changes until a record is full, takes those from the list, and writes the record to the journal. What it
+    /// Adds changes up until a record is full, takes those from the list, and writes the record to the journal. What it
     /// cannot write it tries again with the next call, before anything else. For the one thread that adds usage only.
-    /// What concerns a damaged row is passed over with an error line: the usage of all others must not wait for it.
     ///
     /// # Errors
     /// When the store fails or is closed.
@@ -189,90 +204,13 @@ impl Store {
         let lock = self.lock_rows()?;
         let mut journal = self.usage_journal.lock();
         journal.write_record()?;
-        for change in changes.as_slice().iter().take(RECORD_CHANGES) {
-            match self.change_row(&mut journal, change) {
-                Ok(()) => {}
-                Err(error @ StoreError::Damaged { .. }) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, "usage of a damaged row is lost");
-                }
-                Err(error) => return Err(error),
-            }
-            changes.next();
+        for UsageChange { row, change } in changes.by_ref().take(RECORD_CHANGES) {
+            journal.add(row, change);
             if journal.unwritten.len() >= RECORD_ROWS {
                 break;
             }
         }
         journal.write_record()?;
-        drop((journal, lock));
-        self.note_usage_written();
-        Ok(())
-    }
-
-    /// Goes on with folding if there is some to be done, by one step, or by more while too many rows are ahead.
-    ///
-    /// # Errors
-    /// When the store fails or is closed; then it is tried again.
-    pub fn fold_usage(&self) -> Result<(), StoreError> {
-        self.remove_folded_usage()?;
-        for _step in 0..FOLD_STEPS_MAX {
-            let mut journal = self.usage_journal.lock();
-            if journal.is_due() {
-                journal.begin_folding();
-            }
-            if !journal.is_folding() {
-                return Ok(());
-            }
-            let is_behind = journal.has_too_many();
-            drop(journal);
-            self.fold_step()?;
-            if !is_behind {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Folds all of it, so that whoever reads the rows next sees what was added so far.
-    ///
-    /// # Errors
-    /// When the store fails or is closed; then it is tried again.
-    pub fn fold_all_usage(&self) -> Result<(), StoreError> {
-        self.fold_to_end()?;
-        let mut journal = self.usage_journal.lock();
-        if journal.can_begin() {
-            journal.begin_folding();
-        }
-        drop(journal);
-        self.fold_to_end()
-    }
-
-    /// Ends the folding that is under way, if one is.
-    fn fold_to_end(&self) -> Result<(), StoreError> {
-        while self.usage_journal.lock().is_folding() {
-            self.fold_step()?;
-        }
-        Ok(())
-    }
-
-    /// Writes one step of the rows that are being folded; those of accounts that were removed are passed over.
-    fn fold_step(&self) -> Result<(), StoreError> {
-        let lock = self.lock_rows()?;
-        let mut journal = self.usage_journal.lock();
-        let mut rows = sled::Batch::default();
-        for (key, tally) in journal.folding.iter().take(FOLD_ROWS) {
-            let account = codec::parse_usage_account(key).map_err(damaged("usage_journal", key))?;
-            if self.memory.has_account(account) {
-                rows.insert(key.as_slice(), records::tally_to_bytes(tally).map_err(encode("usage"))?);
-            }
-        }
-        self.trees.usage.apply_batch(rows).map_err(engine("write usage"))?;
-        for _row in 0..FOLD_ROWS {
-            journal.folding.pop_first();
-        }
-        if journal.folding.is_empty() {
-            journal.end_folding(self.committer.numbers().next());
-        }
         drop((journal, lock));
         self.note_usage_written();
         Ok(())
@@ -290,58 +228,13 @@ impl Store {
         journal.files.remove_until(last).map_err(refused("empty the journal of usage"))?;
         journal.ahead.clear();
         journal.unwritten.clear();
-        journal.folding.clear();
-        journal.hours.clear();
+        journal.folding.rows.clear();
         Ok(())
     }
 
-    fn note_usage_written(&self) {
+    pub(super) fn note_usage_written(&self) {
         self.writes.note_usage();
         // Nobody waits for it; but where units are on disk before the answer, nothing commits unless it is asked to.
         let _on_its_way = self.committer.commit_if_due();
-    }
-
-    /// Makes a change to the row that it goes to.
-    fn change_row(&self, journal: &mut Journal, UsageChange { row, change }: &UsageChange) -> Result<(), StoreError> {
-        if journal.change_ahead(row, change) {
-            return Ok(());
-        }
-        let mut row = row.clone();
-        let mut tally = self.find_tally(journal, &row)?;
-        if tally.is_none() {
-            let place = (row.spender.account_id, row.spender.window);
-            let hour = match journal.hours.get(&place) {
-                Some(hour) => hour,
-                None => {
-                    let read = self.read_hour(place, &journal.folding)?;
-                    journal.hours.entry(place).or_insert(read)
-                }
-            };
-            row = hour.place(&row);
-            if journal.change_ahead(&row, change) {
-                return Ok(());
-            }
-            tally = self.find_tally(journal, &row)?;
-            if tally.is_none()
-                && let Some(hour) = journal.hours.get_mut(&place)
-            {
-                hour.note(row.endpoint.clone());
-            }
-        }
-        let mut tally = tally.unwrap_or_default();
-        tally.apply(change);
-        let (place, _none) = journal.ahead.insert_full(row, Ahead { tally, is_written: false });
-        journal.unwritten.push(place);
-        Ok(())
-    }
-
-    /// A row as it was before folding began, or as it is written.
-    fn find_tally(&self, journal: &Journal, row: &RowKey) -> Result<Option<Tally>, StoreError> {
-        let key = codec::usage_key(row);
-        if let Some(tally) = journal.folding.get(&key) {
-            return Ok(Some(*tally));
-        }
-        let bytes = self.trees.usage.get(&key).map_err(engine("read usage"))?;
-        bytes.map(|bytes| records::tally_from_bytes(&bytes)).transpose().map_err(damaged("usage", &key))
     }
 }

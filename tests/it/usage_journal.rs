@@ -5,9 +5,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use bincode::Options;
+use klinky::domain::decision::Cost;
 use klinky::domain::id::AccountId;
-use klinky::store::Store;
+use klinky::domain::usage::{Change, RowKey, Spender};
+use klinky::store::{Store, UsageChange};
 
+use crate::guarded_open::copy_files;
 use crate::harness::{START, at};
 use crate::process::{klinky, run};
 use crate::store::{author, open};
@@ -83,6 +87,121 @@ fn a_crash_at_any_step_of_folding_counts_each_unit_once() {
 
         assert_eq!(rows(&store), [(wanted + 1, 700)].into(), "after {steps} steps");
     }
+}
+
+/// What a kill leaves: sled has on disk what it has, which may be what it had some steps ago, and the journal has all.
+fn killed(dir: &Path) -> tempfile::TempDir {
+    let left = tempfile::tempdir().unwrap();
+    copy_files(dir, left.path());
+    left
+}
+
+#[test]
+fn kill_after_kill_at_any_step_of_folding_counts_each_unit_once() {
+    for (steps, synced, later_steps) in
+        (0..=4).flat_map(|steps| (0..=steps).map(move |synced| (steps, synced, steps % 3)))
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, account) = opened(dir.path());
+        add(&store, account);
+        store.probe().unwrap();
+        for step in 0..steps {
+            store.fold_usage().unwrap();
+            if step == 1 {
+                add(&store, account);
+            }
+            if step < synced {
+                store.probe().unwrap();
+            }
+        }
+        let wanted = if steps > 1 { 2 } else { 1 };
+        let first_kill = killed(dir.path());
+        let store = open(first_kill.path(), FLUSH);
+        add(&store, account);
+        for _step in 0..later_steps {
+            store.fold_usage().unwrap();
+        }
+        let second_kill = killed(first_kill.path());
+        let store = open(second_kill.path(), FLUSH);
+        store.fold_all_usage().unwrap();
+
+        let at = format!("killed after {steps} steps, {synced} of them synced, and {later_steps} later ones");
+        assert_eq!(rows(&store), [(wanted + 1, 700)].into(), "{at}");
+    }
+}
+
+/// Files get numbers that none had before, although all of those are removed: what is folded is told by them.
+#[test]
+fn what_comes_after_all_is_folded_and_the_store_was_closed_is_added_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, account) = opened(dir.path());
+    for _file in 0..3 {
+        add(&store, account);
+        store.fold_all_usage().unwrap();
+    }
+    store.close().unwrap();
+    drop(store);
+    let store = open(dir.path(), FLUSH);
+    add(&store, account);
+    drop(store);
+
+    let store = open(dir.path(), FLUSH);
+    store.fold_all_usage().unwrap();
+
+    assert_eq!(rows(&store), [(4, 700)].into());
+}
+
+/// Until November 2026 the journal said what rows are to be, not what is to be added to them.
+#[test]
+fn a_journal_that_an_earlier_version_left_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, account) = opened(dir.path());
+    add(&store, account);
+    store.fold_all_usage().unwrap();
+    store.close().unwrap();
+    drop(store);
+    let row = |key: u16, used: u64| {
+        let RowKey { spender, endpoint } = unit(account, at(START), key, "/a").row;
+        let Spender { account_id, window, key_id } = spender;
+        let hour = window.as_hours().to_be_bytes();
+        let key = [account_id.as_bytes(), &hour[..], key_id.as_bytes(), endpoint.as_str().as_bytes()].concat();
+        (key, used, 0_u64, 0_u64, [0_u64; 12])
+    };
+    let record = |rows: &[_]| {
+        let mut bytes = vec![1];
+        bytes.extend(bincode::DefaultOptions::new().serialize(rows).unwrap());
+        bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+        [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), &bytes[..]].concat()
+    };
+    let file = dir.path().join("usage-journal/9");
+    fs::write(&file, [record(&[row(1, 5), row(2, 5)]), record(&[row(2, 7)])].concat()).unwrap();
+    assert!(verify(dir.path()).starts_with("0 faults in "));
+
+    for units in 1..=3 {
+        let store = open(dir.path(), FLUSH);
+        assert!(!file.exists());
+        if units > 1 {
+            add(&store, account);
+            store.fold_all_usage().unwrap();
+        }
+        assert_eq!(rows(&store), [(units, 698), (units + 4, 1), (units + 6, 1)].into());
+    }
+}
+
+#[test]
+fn units_are_taken_off_that_are_given_back_after_they_were_folded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, account) = opened(dir.path());
+    add(&store, account);
+    store.fold_all_usage().unwrap();
+    let back = |key| UsageChange { change: Change::given_back(Cost::ONE), ..unit(account, at(START), key, "/a") };
+    add_to_journal(&store, (0..300).map(back));
+    drop(store);
+
+    let store = open(dir.path(), FLUSH);
+    store.fold_all_usage().unwrap();
+
+    assert_eq!(rows(&store), [(0, 300), (1, 400)].into());
 }
 
 /// While it folds, the bounds of an hour hold for the rows that are ahead, too.

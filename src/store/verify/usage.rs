@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::super::{Trees, codec, journal_files, records_usage, usage_journal::JOURNAL_DIR};
+use super::super::records_usage::{self, JournalRows};
+use super::super::usage_journal::JOURNAL_DIR;
+use super::super::{Trees, codec, journal_files};
 use super::Walk;
 
 impl Walk {
@@ -14,7 +16,13 @@ impl Walk {
         let mut records: u64 = 0;
         let read = journal_files::read(&copy.join(JOURNAL_DIR), records_usage::journal_from_bytes, |place, rows| {
             records = records.saturating_add(1);
-            for (key, _tally) in self.decoded(JOURNAL_DIR, place.as_bytes(), rows).into_iter().flatten() {
+            let place = place.to_string();
+            let keys: Vec<_> = match self.decoded(JOURNAL_DIR, place.as_bytes(), rows) {
+                None => Vec::new(),
+                Some(JournalRows::Tallies(rows)) => rows.into_iter().map(|(key, _tally)| key).collect(),
+                Some(JournalRows::Sums(rows)) => rows.into_iter().map(|(key, _sum)| key).collect(),
+            };
+            for key in keys {
                 self.decoded(JOURNAL_DIR, place.as_bytes(), codec::parse_usage_key(&key));
             }
         });
