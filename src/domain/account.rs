@@ -1,5 +1,7 @@
 //! Accounts, and the terms that are in force for one at an instant.
 
+use std::iter;
+
 use super::decision::Limit;
 use super::id::AccountId;
 use super::plan::{Plan, PlanId};
@@ -76,6 +78,11 @@ impl Terms {
     #[must_use]
     pub fn names(&self, plan: &PlanId) -> bool {
         self.plan == *plan || self.trial.as_ref().is_some_and(|trial| trial.plan == *plan)
+    }
+
+    /// The ids of the plans that these terms name.
+    pub fn plans_mut(&mut self) -> impl Iterator<Item = &mut PlanId> {
+        iter::once(&mut self.plan).chain(self.trial.as_mut().map(|trial| &mut trial.plan))
     }
 
     /// What these terms come to, given the account's plan and that of its running trial.

@@ -1,6 +1,7 @@
 //! The headers that say where an account stands, in both dialects:
 //! `X-RateLimit-*` and the fields of draft-ietf-httpapi-ratelimit-headers-11.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::Write;
 
@@ -24,12 +25,41 @@ pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Writes a standing's five headers. All figures come from its one reading of the clock.
 pub(crate) fn set_limits(headers: &mut HeaderMap, standing: &Standing) {
-    let (limit, remaining) = (standing.limit.as_units(), standing.remaining());
-    headers.insert(X_LIMIT, HeaderValue::from(limit));
+    let remaining = standing.remaining();
+    LAST_TERMS.with_borrow_mut(|last| {
+        let terms = (standing.limit.as_units(), standing.reset().as_secs());
+        let Terms { limit, reset, policy, .. } = match last {
+            Some(known) if known.of == terms => known,
+            other => other.insert(Terms::new(terms)),
+        };
+        headers.insert(X_LIMIT, limit.clone());
+        headers.insert(X_RESET, reset.clone());
+        headers.insert(POLICY, policy.clone());
+    });
     headers.insert(X_REMAINING, HeaderValue::from(remaining));
-    headers.insert(X_RESET, HeaderValue::from(standing.reset().as_secs()));
-    headers.insert(POLICY, hour(("q", limit), ("w", WINDOW_SECS)));
     headers.insert(LIMITS, hour(("r", remaining), ("t", standing.secs_to_reset())));
+}
+
+/// What a thread's answers have in common until the hour ends, or another limit comes: there are a few plans, and a copy of a
+/// value costs a fifth of making one.
+struct Terms {
+    /// The limit in units, and the end of the hour in Unix seconds.
+    of: (u32, i64),
+    limit: HeaderValue,
+    reset: HeaderValue,
+    policy: HeaderValue,
+}
+
+thread_local! {
+    static LAST_TERMS: RefCell<Option<Terms>> = const { RefCell::new(None) };
+}
+
+impl Terms {
+    fn new(of: (u32, i64)) -> Self {
+        let (limit, reset) = of;
+        let policy = hour(("q", limit), ("w", WINDOW_SECS));
+        Self { of, limit: HeaderValue::from(limit), reset: HeaderValue::from(reset), policy }
+    }
 }
 
 /// A list of one item with two parameters (RFC 9651). Every answer has two of them, and formatting costs several times this.

@@ -38,8 +38,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
-use actix_web::middleware::{Condition, from_fn};
+use actix_web::dev::{Server, ServerHandle, ServiceRequest};
+use actix_web::middleware::{Condition, Next, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpRequest, HttpServer, web};
 use isbot::Bots;
@@ -312,11 +312,13 @@ fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketA
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
-            .app_data(web::Data::new(binding.listener))
             .configure(binding.routes)
             .wrap(Condition::new(has_cors, policy(&binding.cors_origins)))
             .wrap(Condition::new(has_cors && is_gateway, from_fn(cors::any_method)))
-            .wrap(from_fn(trace::finish))
+            .wrap(from_fn({
+                let state = state.clone();
+                move |request: ServiceRequest, next: Next<_>| trace::finish(state.clone(), listener, request, next)
+            }))
     });
     let bound = server
         // What is with a connection goes when it is closed.

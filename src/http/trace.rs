@@ -30,7 +30,7 @@ const REQUEST_ID_CHARS_MAX: usize = 128;
 /// Does all that this file is for.
 pub(crate) async fn finish<B: MessageBody + 'static>(
     state: web::Data<State>,
-    listener: web::Data<Listener>,
+    listener: Listener,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -39,7 +39,7 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
     let id = request_id(&request, &state);
     Notes::begin(&request, id.clone());
     let span = tracing::info_span!("request", request.id = id.to_str().unwrap_or_default());
-    let mut response = match check_head(&request).and_then(|()| judge(&request, &state, **listener)) {
+    let mut response = match check_head(&request).and_then(|()| judge(&request, &state, listener)) {
         // An error of a handler, a guard or of the routing arrives as an answer, too.
         Ok(()) => next.call(request).instrument(span.clone()).await?.map_into_boxed_body(),
         Err(error) => request.error_response(error),
@@ -49,7 +49,7 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
     }
     response.headers_mut().insert(REQUEST_ID, id);
     let duration_us = started.elapsed_us();
-    state.metrics.count_response(**listener, response.status(), duration_us);
+    state.metrics.count_response(listener, response.status(), duration_us);
     usage::note_answer(&state, &response, Duration::from_micros(duration_us));
     span.in_scope(|| log(&response, &state, duration_us));
     Ok(response)

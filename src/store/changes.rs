@@ -10,7 +10,7 @@ use sled::transaction::{ConflictableTransactionError, TransactionError, Transact
 
 use super::audit::{Author, ENTRIES_MAX, Writing};
 use super::records;
-use super::{Store, StoreError, Trees, codec, engine, records_links};
+use super::{Store, StoreError, Trees, codec, engine, records_links, records_numbers};
 use crate::domain::account::Account;
 use crate::domain::decision::Used;
 use crate::domain::id::AccountId;
@@ -170,7 +170,8 @@ impl Batches {
             Change::PutKey(key) => self.put_key(key)?,
             Change::RemoveKey(key) => self.remove_key(key),
             Change::PutCounter(account, window, used) => {
-                self.counters.insert(&codec::counter_key(*window, *account), &codec::used_value(*used));
+                let key = codec::counter_key(*window, *account);
+                self.counters.insert(&key, &records_numbers::used_value(&key, *used));
             }
             Change::RemoveCounter(account, window) => {
                 self.counters.remove(&codec::counter_key(*window, *account));

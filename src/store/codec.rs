@@ -11,8 +11,8 @@
 //! | `keys` | SHA-256 (32) | record |
 //! | `key_ids` | key id (16) | SHA-256 |
 //! | `account_keys` | account id ‖ key id (32) | SHA-256 |
-//! | `last_used` | SHA-256 (32) | milliseconds, big-endian `i64` |
-//! | `counters` | hour, big-endian `u32` ‖ account id (20) | units, big-endian `u32` |
+//! | `last_used` | SHA-256 (32) | milliseconds, big-endian `i64`, and a checksum |
+//! | `counters` | hour, big-endian `u32` ‖ account id (20) | units, big-endian `u32`, and a checksum |
 //! | `links` | link id (16) | record |
 //! | `slugs` | slug | link id |
 //! | `account_links` | account id ‖ link id (32) | 1: live, 0: deleted |
@@ -21,7 +21,7 @@
 //! | `click_days` | link id ‖ day, big-endian `u32` (20) | record: clicks of the days before it, sums |
 //! | `click_totals` | link id (16) | record: sums |
 //! | `deferred_events` | number, big-endian `u64` | record: up to 100 clicks and conversions that are yet to be recorded |
-//! | `conversions` | link id ‖ visitor (32) | milliseconds, big-endian `i64` |
+//! | `conversions` | link id ‖ visitor (32) | milliseconds, big-endian `i64`, and a checksum |
 //! | `usage` | account id ‖ hour, big-endian `u32` ‖ key id ‖ endpoint (36 and more) | record |
 //! | `audit` | number, big-endian `u64` | record |
 //! | `idempotency` | account id ‖ SHA-256 of the key (48), and for each piece of the body ‖ its number, big-endian `u16` (50) | record |
@@ -33,7 +33,6 @@ use bincode::Options;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::domain::decision::Used;
 use crate::domain::endpoint::EndpointName;
 use crate::domain::id::{AccountId, ClickId, KeyId, LinkId};
 use crate::domain::idempotency::IdempotencyKey;
@@ -278,7 +277,7 @@ pub(super) fn kept_piece_key(kept: &[u8; 48], number: u16) -> [u8; 50] {
 }
 
 pub(super) fn kept_by_time_key(expires_at: Timestamp, kept: &[u8; 48]) -> [u8; 56] {
-    concat(&instant_value(expires_at), kept)
+    concat(&instant_prefix(expires_at), kept)
 }
 
 pub(super) fn parse_kept_by_time_key(bytes: &[u8]) -> Result<(Timestamp, AccountId, IdempotencyKey), Damage> {
@@ -289,7 +288,7 @@ pub(super) fn parse_kept_by_time_key(bytes: &[u8]) -> Result<(Timestamp, Account
 }
 
 pub(super) fn kept_by_account_key(account: AccountId, expires_at: Timestamp, key: &IdempotencyKey) -> [u8; 56] {
-    concat(&concat::<24>(account.as_bytes(), &instant_value(expires_at)), key.as_bytes())
+    concat(&concat::<24>(account.as_bytes(), &instant_prefix(expires_at)), key.as_bytes())
 }
 
 pub(super) fn parse_kept_by_account_key(bytes: &[u8]) -> Result<(AccountId, Timestamp, IdempotencyKey), Damage> {
@@ -299,22 +298,13 @@ pub(super) fn parse_kept_by_account_key(bytes: &[u8]) -> Result<(AccountId, Time
     Ok((AccountId::from_bytes(*account), parse_instant(expires_at)?, IdempotencyKey::from_bytes(key)))
 }
 
-pub(super) fn used_value(used: Used) -> [u8; 4] {
-    used.as_units().to_be_bytes()
-}
-
-pub(super) fn parse_used(bytes: &[u8]) -> Result<Used, Damage> {
-    let units = bytes.try_into().map_err(|_length| Damage::Short)?;
-    Ok(Used::new(u32::from_be_bytes(units)))
-}
-
-pub(super) fn instant_value(at: Timestamp) -> [u8; 8] {
+/// An instant in a key.
+pub(super) fn instant_prefix(at: Timestamp) -> [u8; 8] {
     at.as_millis().to_be_bytes()
 }
 
-pub(super) fn parse_instant(bytes: &[u8]) -> Result<Timestamp, Damage> {
-    let ms = bytes.try_into().map_err(|_length| Damage::Short)?;
-    Timestamp::from_millis(i64::from_be_bytes(ms)).map_err(|error| Damage::Body(error.to_string()))
+fn parse_instant(bytes: &[u8; 8]) -> Result<Timestamp, Damage> {
+    Timestamp::from_millis(i64::from_be_bytes(*bytes)).map_err(|error| Damage::Body(error.to_string()))
 }
 
 pub(super) fn parse_hash(bytes: &[u8]) -> Result<KeyHash, Damage> {

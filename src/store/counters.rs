@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::codec::{self, Damage};
 use super::commits::Commits;
 use super::memory::{AccountCounter, Memory};
-use super::{StoreError, damaged, engine};
+use super::{StoreError, damaged, engine, records_numbers};
 use crate::domain::decision::{Cost, Decision, Limit, Used, decide};
 use crate::domain::id::AccountId;
 use crate::domain::window::Window;
@@ -206,12 +206,19 @@ impl Counters {
         Ok(held.insert(lease))
     }
 
-    /// Writes what was really used, unless an operator has set the counter since, or it is purged.
+    /// Writes what was really used, unless an operator has set the counter since, or it is purged. A damaged row stays as
+    /// it is: it must not keep others from being written, nor the next hour from beginning.
     fn settle(&self, account: AccountId, lease: &Lease) -> Result<(), StoreError> {
-        if lease.stored.is_some_and(|end| end != lease.used) {
-            let _set_since = self.swap(&codec::counter_key(lease.window, account), lease.stored, lease.used)?;
+        if lease.stored.is_none_or(|end| end == lease.used) {
+            return Ok(());
         }
-        Ok(())
+        match self.swap(&codec::counter_key(lease.window, account), lease.stored, lease.used) {
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a counter stays at the end of its block");
+                Ok(())
+            }
+            settled => settled.map(|_set_since| ()),
+        }
     }
 
     fn stored(&self, account: AccountId, window: Window) -> Result<Option<Used>, StoreError> {
@@ -227,15 +234,18 @@ impl Counters {
         old: Option<Used>,
         new: Used,
     ) -> Result<ControlFlow<(), Option<sled::IVec>>, StoreError> {
-        let old = old.map(codec::used_value);
-        let swapped = self
-            .tree
-            .compare_and_swap(key, old.as_ref(), Some(&codec::used_value(new)))
-            .map_err(engine("count a request"))?;
-        Ok(match swapped {
-            Ok(()) => ControlFlow::Break(()),
-            Err(lost) => ControlFlow::Continue(lost.current),
-        })
+        let new = records_numbers::used_value(key, new);
+        let mut value = old.map(|old| sled::IVec::from(&records_numbers::used_value(key, old)));
+        loop {
+            let swapped =
+                self.tree.compare_and_swap(key, value.as_ref(), Some(&new)).map_err(engine("count a request"))?;
+            let Err(lost) = swapped else { return Ok(ControlFlow::Break(())) };
+            if lost.current == value || read(key, lost.current.as_deref())? != old {
+                return Ok(ControlFlow::Continue(lost.current));
+            }
+            // It is the same number, as an earlier version wrote it.
+            value = lost.current;
+        }
     }
 
     fn list(&self, rows: sled::Iter) -> impl Iterator<Item = Result<Counter, StoreError>> + Send + 'static {
@@ -244,7 +254,7 @@ impl Counters {
             let (key, value) = row.map_err(engine("list counters"))?;
             let counter = || -> Result<Counter, Damage> {
                 let (window, account_id) = codec::parse_counter_key(&key)?;
-                let stored = codec::parse_used(&value)?;
+                let stored = records_numbers::parse_used(&key, &value)?;
                 let counter = memory.find_counter(account_id);
                 let lease = counter.and_then(|counter| *counter.lease()).filter(|lease| lease.window == window);
                 Ok(Counter { account_id, window, used: lease.map_or(stored, |lease| lease.used) })
@@ -268,5 +278,40 @@ fn block_end(after: Used, limit: Limit) -> Used {
 }
 
 fn read(key: &[u8], stored: Option<&[u8]>) -> Result<Option<Used>, StoreError> {
-    stored.map(|bytes| codec::parse_used(bytes).map_err(damaged("counters", key))).transpose()
+    stored.map(|bytes| records_numbers::parse_used(key, bytes).map_err(damaged("counters", key))).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::account::Terms;
+    use crate::domain::plan::PlanId;
+
+    #[test]
+    fn a_row_that_is_damaged_under_a_lease_keeps_no_other_from_being_settled_nor_the_next_hour_from_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
+        let tree = db.open_tree("counters").unwrap();
+        let memory = Arc::new(Memory::with_room(0, 0));
+        let counters = Counters::new(tree.clone(), Arc::clone(&memory), Arc::default());
+        let (hour, next) = (Window::from_hours(7), Window::from_hours(8));
+        let [damaged, whole] = [1, 2].map(|id| AccountId::from_bytes([id; 16]));
+        let take = |account, window| {
+            let counter = memory.find_counter(account).unwrap();
+            counters.take(&counter, window, Limit::new(1000), Cost::ONE).unwrap().1.as_units()
+        };
+        for account in [damaged, whole] {
+            let plan = PlanId::new("scale").unwrap();
+            memory.put_terms(account, Terms { plan, custom_limit: None, trial: None, suspended: false });
+            assert_eq!(take(account, hour), 1);
+        }
+        tree.insert(codec::counter_key(hour, damaged), &[0; 8]).unwrap();
+
+        assert_eq!(take(damaged, next), 1);
+        counters.settle_all().unwrap();
+
+        assert_eq!(counters.used(whole, hour).unwrap(), Used::new(1));
+        assert_eq!(counters.used(damaged, next).unwrap(), Used::new(1));
+        assert!(matches!(counters.used(damaged, hour), Err(StoreError::Damaged { .. })));
+    }
 }

@@ -139,7 +139,7 @@ impl KeptAnswers {
     /// Forgets up to [`PURGE_STEP_ROWS`] answers that expired before `now`; says how many.
     fn purge_step(&self, now: Timestamp) -> Result<usize, StoreError> {
         let mut rows: usize = 0;
-        for key in self.by_time.range::<[u8; 8], _>(..codec::instant_value(now)).keys().take(PURGE_STEP_ROWS) {
+        for key in self.by_time.range::<[u8; 8], _>(..codec::instant_prefix(now)).keys().take(PURGE_STEP_ROWS) {
             let key = key.map_err(engine("list kept answers"))?;
             let (expires_at, account, key) =
                 codec::parse_kept_by_time_key(&key).map_err(damaged("idempotency_by_time", &key))?;

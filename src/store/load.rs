@@ -3,29 +3,33 @@
 use std::panic::resume_unwind;
 use std::thread;
 
-use super::memory::Memory;
+use super::memory::{Memory, PlanIds};
 use super::memory_links::LinkMemory;
-use super::{StoreError, Trees, clicks, codec, damaged, engine, records, records_links};
+use super::{StoreError, Trees, clicks, codec, damaged, engine, records, records_links, records_numbers};
 
 /// Reads plans, accounts, keys and links; accounts and keys, which may be millions, in two threads.
 pub(super) fn all(trees: &Trees, memory: &Memory, link_memory: &LinkMemory) -> Result<(), StoreError> {
     plans(trees, memory)?;
-    in_halves(&trees.accounts, "read accounts", |id, bytes| account(memory, id, bytes))?;
-    in_halves(&trees.keys, "read keys", |hash, bytes| key(memory, hash, bytes))?;
+    in_halves(&trees.accounts, "read accounts", || {
+        let plans = memory.plan_ids();
+        move |id, bytes| account(memory, &plans, id, bytes)
+    })?;
+    in_halves(&trees.keys, "read keys", || |hash, bytes| key(memory, hash, bytes))?;
     last_uses(trees, memory)?;
     links(trees, link_memory)
 }
 
-/// Calls `each` with all rows of a tree: two threads have about half of them each, as keys are spread evenly.
-fn in_halves(
+/// Calls what `each` makes with all rows of a tree: two threads have about half of them each, as keys are spread evenly.
+fn in_halves<E: Fn(&[u8], &[u8]) -> Result<(), StoreError>>(
     tree: &sled::Tree,
     attempt: &'static str,
-    each: impl Fn(&[u8], &[u8]) -> Result<(), StoreError> + Sync,
+    each: impl Fn() -> E + Sync,
 ) -> Result<(), StoreError> {
     let end = |row: sled::Result<Option<(sled::IVec, sled::IVec)>>| row.map_err(engine(attempt));
     let (Some((first, _)), Some((last, _))) = (end(tree.first())?, end(tree.last())?) else { return Ok(()) };
     let middle = codec::middle(&first, &last);
     let read = |mut rows: sled::Iter| {
+        let each = each();
         rows.try_for_each(|row| {
             let (key, bytes) = row.map_err(engine(attempt))?;
             each(&key, &bytes)
@@ -47,23 +51,24 @@ fn plans(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn account(memory: &Memory, id: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+fn account(memory: &Memory, plans: &PlanIds, id: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
     let decoded = codec::parse_account_id(id).and_then(|parsed| records::account_from_bytes(parsed, bytes));
-    let account = decoded.map_err(damaged("accounts", id))?;
-    memory.in_force(&account.terms, account.created_at)?;
-    memory.put_terms(account.id, account.terms);
+    let mut account = decoded.map_err(damaged("accounts", id))?;
+    plans.share(&mut account.terms)?;
+    memory.add_account(account.id, account.terms);
     Ok(())
 }
 
 fn key(memory: &Memory, hash: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
     let decoded = codec::parse_hash(hash).and_then(|parsed| records::key_from_bytes(parsed, bytes));
-    memory.put_key(&decoded.map_err(damaged("keys", hash))?)
+    memory.add_key(&decoded.map_err(damaged("keys", hash))?)
 }
 
 fn last_uses(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
     for row in trees.last_used.iter() {
         let (hash, bytes) = row.map_err(engine("read last uses"))?;
-        let parsed = codec::parse_hash(&hash).and_then(|hash| Ok((hash, codec::parse_instant(&bytes)?)));
+        let parsed = codec::parse_hash(&hash);
+        let parsed = parsed.and_then(|parsed| Ok((parsed, records_numbers::parse_instant(&hash, &bytes)?)));
         let (parsed, at) = parsed.map_err(damaged("last_used", &hash))?;
         memory.set_last_used(&parsed, at);
     }

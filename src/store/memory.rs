@@ -8,7 +8,7 @@
 //! Tables hold pointers: one that has just doubled is more than half empty, and what is empty should be small.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -76,6 +76,9 @@ struct KeyEntry {
     is_touched: AtomicBool,
     may_write: AtomicBool,
 }
+
+/// The ids of all plans: a million accounts share a few texts.
+pub(super) struct PlanIds(HashSet<PlanId, RandomState>);
 
 /// An account in the table, by its id.
 struct ByAccount(Arc<AccountEntry>);
@@ -198,19 +201,29 @@ impl Memory {
         self.plans.write().remove(id);
     }
 
-    /// Keeps an account's terms, with the plans' own ids: a million accounts share a few texts.
+    /// The ids of the plans, for whoever adds many accounts.
+    pub(super) fn plan_ids(&self) -> PlanIds {
+        PlanIds(self.plans.read().keys().map(|id| PlanId::new(id.as_str())).filter_map(Result::ok).collect())
+    }
+
+    /// Keeps an account's terms.
     pub(super) fn put_terms(&self, account: AccountId, mut terms: Terms) {
         let plans = self.plans.read();
-        let shared = |id: PlanId| plans.get_key_value(&id).map_or(id, |(own, _plan)| own.clone());
-        terms.plan = shared(terms.plan);
-        if let Some(trial) = &mut terms.trial {
-            trial.plan = shared(trial.plan.clone());
+        for id in terms.plans_mut() {
+            if let Some((own, _plan)) = plans.get_key_value(id) {
+                *id = own.clone();
+            }
         }
         drop(plans);
         if let Some(entry) = self.accounts.get(&account) {
             *entry.0.terms.write() = terms;
             return;
         }
+        self.add_account(account, terms);
+    }
+
+    /// Keeps an account that was not there.
+    pub(super) fn add_account(&self, account: AccountId, terms: Terms) {
         let entry = AccountEntry { id: account, terms: RwLock::new(terms), lease: Mutex::default() };
         self.accounts.insert(ByAccount(Arc::new(entry)));
     }
@@ -221,30 +234,23 @@ impl Memory {
 
     /// Keeps a key of an account that is there; what was known of its last use stays.
     pub(super) fn put_key(&self, key: &Key) -> Result<(), StoreError> {
-        let ends_at_ms = match (key.revoked_at, key.expires_at) {
-            // Not the instant of the revocation: a clock that steps back must not revive the key.
-            (Some(_revoked), _) => i64::MIN,
-            (None, Some(end)) => end.as_millis(),
-            (None, None) => i64::MAX,
-        };
-        let may_write = match key.scope {
-            Scope::ReadWrite => true,
-            Scope::ReadOnly => false,
-        };
-        if let Some(entry) = self.keys.get(&key.hash) {
-            entry.0.may_write.store(may_write, Ordering::Relaxed);
-            entry.0.ends_at_ms.store(ends_at_ms, Ordering::Relaxed);
-            return Ok(());
-        }
+        let Some(entry) = self.keys.get(&key.hash) else { return self.add_key(key) };
+        entry.0.may_write.store(may_write(key), Ordering::Relaxed);
+        entry.0.ends_at_ms.store(ends_at_ms(key), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Keeps a key that was not there.
+    pub(super) fn add_key(&self, key: &Key) -> Result<(), StoreError> {
         let account = self.find_counter(key.account_id).ok_or_else(|| dangling("accounts", &key.account_id))?.0;
         self.keys.insert(ByHash(Box::new(KeyEntry {
             hash: key.hash,
             id: key.id,
             account,
-            ends_at_ms: AtomicI64::new(ends_at_ms),
+            ends_at_ms: AtomicI64::new(ends_at_ms(key)),
             last_used_ms: AtomicI64::new(NEVER_USED_MS),
             is_touched: AtomicBool::new(false),
-            may_write: AtomicBool::new(may_write),
+            may_write: AtomicBool::new(may_write(key)),
         })));
         Ok(())
     }
@@ -279,6 +285,34 @@ impl Memory {
                 Some((hash, Timestamp::from_millis(key.last_used_ms.load(Ordering::Acquire)).ok()?))
             })
             .collect()
+    }
+}
+
+impl PlanIds {
+    /// Gives terms the ids that are here. A copy of its own for each thread: to count who shares one, threads would wait for
+    /// each other.
+    pub(super) fn share(&self, terms: &mut Terms) -> Result<(), StoreError> {
+        terms.plans_mut().try_for_each(|id| {
+            *id = self.0.get(id).ok_or_else(|| dangling("plans", id))?.clone();
+            Ok(())
+        })
+    }
+}
+
+/// The first instant at which a key does not work.
+fn ends_at_ms(key: &Key) -> i64 {
+    match (key.revoked_at, key.expires_at) {
+        // Not the instant of the revocation: a clock that steps back must not revive the key.
+        (Some(_revoked), _) => i64::MIN,
+        (None, Some(end)) => end.as_millis(),
+        (None, None) => i64::MAX,
+    }
+}
+
+fn may_write(key: &Key) -> bool {
+    match key.scope {
+        Scope::ReadWrite => true,
+        Scope::ReadOnly => false,
     }
 }
 

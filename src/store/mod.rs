@@ -42,6 +42,7 @@ mod records;
 mod records_deferred;
 mod records_idempotency;
 mod records_links;
+mod records_numbers;
 mod records_usage;
 mod restore;
 mod room;

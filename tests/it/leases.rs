@@ -25,7 +25,7 @@ fn window() -> Window {
     Window::at(at(START))
 }
 
-fn account(store: &Store) -> AccountId {
+pub(crate) fn account(store: &Store) -> AccountId {
     let draft = AccountDraft {
         name: Name::new("leases").unwrap(),
         email: None,

@@ -30,6 +30,7 @@ mod cli_serve;
 mod cors;
 mod crash;
 mod crash_rounds;
+mod damaged_counters;
 mod dashboard;
 mod deferred;
 mod dumps;

@@ -135,6 +135,9 @@ fn a_changed_byte_in_any_record_is_found_and_the_record_named() {
         "audit",
         "idempotency",
         "meta",
+        "counters",
+        "last_used",
+        "conversions",
     ] {
         let damaged = whole.damaged(|db| {
             let tree = db.open_tree(tree).unwrap();
@@ -185,8 +188,8 @@ fn a_value_that_is_too_short_is_found() {
     for name in ["last_used", "counters", "conversions", "key_ids", "account_keys", "slugs"] {
         let damaged = whole.damaged(|db| {
             let tree = db.open_tree(name).unwrap();
-            let (key, value) = first(&tree);
-            tree.insert(key, &value[1..]).unwrap();
+            let (key, _value) = first(&tree);
+            tree.insert(key, &[0; 3]).unwrap();
         });
 
         assert_found(name, damaged.path(), &[name, "it is too short"]);
