@@ -28,8 +28,20 @@ impl Load {
         Self::new("/check", &made.keys(group))
     }
 
-    /// GETs of a path with each key in turn, from prepared texts.
+    /// GETs of a path with each key in turn.
     pub(crate) fn new(path: &str, keys: &[&str]) -> Self {
+        Self::made(&format!("'GET', '{path}', {{['X-API-Key'] = key}}"), keys)
+    }
+
+    /// What throttlecrab is asked about each key in turn: a unit of more than it will be asked for.
+    pub(crate) fn throttlecrab(keys: &[&str]) -> Self {
+        let terms = r#""max_burst":1000000000,"count_per_period":1000000000,"period":3600,"quantity":1"#;
+        let body = format!(r#"'{{"key":"' .. key .. '",{terms}}}'"#);
+        Self::made(&format!("'POST', '/throttle', {{['Content-Type'] = 'application/json'}}, {body}"), keys)
+    }
+
+    /// Prepared texts of requests with each key in turn, of which Lua says what they are.
+    fn made(request: &str, keys: &[&str]) -> Self {
         let mut listed = tempfile::NamedTempFile::new().unwrap();
         listed.write_all(keys.join("\n").as_bytes()).unwrap();
         let mut script = tempfile::NamedTempFile::new().unwrap();
@@ -37,7 +49,7 @@ impl Load {
             script,
             "local texts, place = {{}}, 0
             function init()
-              for key in io.lines(\"{}\") do texts[#texts + 1] = wrk.format(\"GET\", \"{path}\", {{[\"X-API-Key\"] = key}}) end
+              for key in io.lines(\"{}\") do texts[#texts + 1] = wrk.format({request}) end
             end
             function request() place = place % #texts + 1; return texts[place] end
             function done(s, l) io.write(string.format(\"%d %d %d %d %f %f\\n\", s.requests, s.duration, s.errors.status,

@@ -1,6 +1,7 @@
-//! The server's decision against a bare actix-web server with the same answer, and against nginx's `limit_req`, in one run.
+//! The server's decision against a bare actix-web server with the same answer, and against nginx's `limit_req` and
+//! throttlecrab, in one run.
 //!
-//! `cargo bench --bench compare` builds and runs it; it needs wrk and taskset, and nginx if that is to take part. Servers run in turn,
+//! `cargo bench --bench compare` builds and runs it; it needs wrk and taskset, and nginx and throttlecrab-server if they are to take part. Servers run in turn,
 //! A B C B C A, each with one worker on one core, wrk with one thread and 32 connections on another. Whose turn it is not is stopped, so that
 //! what a server does after the answers, such as writing usage, burdens its own rows. CPU is what the system accounts to the server's own
 //! processes, so that wrk does not blur it. `ROUNDS=3 SECS=5 ACCOUNTS=10000` are its settings.
@@ -72,6 +73,13 @@ fn main() {
     match servers::nginx(dir.path()) {
         Some(nginx) => contestants.insert(1, Contestant::new("nginx limit_req", nginx, Load::of(&made, Group::Spread))),
         None => println!("nginx is not installed and takes no part"),
+    }
+    match servers::throttlecrab() {
+        Some(crab) => {
+            let load = Load::throttlecrab(&made.keys(Group::Spread));
+            contestants.insert(1, Contestant::new("throttlecrab", crab, load));
+        }
+        None => println!("throttlecrab-server is not installed and takes no part"),
     }
     contestants.iter().for_each(|contestant| contestant.server.pause());
     for contestant in &contestants {

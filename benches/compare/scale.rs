@@ -14,10 +14,14 @@ use crate::servers::{self, Klinky, Server};
 
 const FEW: usize = 1000;
 const MANY: usize = 1_000_000;
-/// Long enough that each account of the many asks once.
-const SECS: usize = 20;
+/// First requests in an hour cost more: a block of units and a row of usage each. So many accounts have theirs in a run.
+const FIRST: usize = 300_000;
+const FIRST_SECS: usize = 6;
+/// Long enough that each account of the many has asked.
+const ALL_SECS: usize = 60;
+/// Then each run goes over a part of them again.
+const SECS: usize = 10;
 /// Purging a million counters takes 10 to 20 s, from the second second on.
-const PURGE_SECS: usize = 8;
 const PURGED_WITHIN: Duration = Duration::from_secs(45);
 const OFF: [&str; 2] = ["--log", "off"];
 
@@ -30,21 +34,34 @@ pub(crate) fn run(rounds: usize) {
     starts(&dir.path().join("many"));
     let server = on_first_core(&dir.path().join("many"));
     println!("resident after the start: {} MB", server.resident_mb());
-    let load = Load::of(&many, Group::Spread);
-    let purging = load.run(&server, PURGE_SECS);
+    let keys = many.keys(Group::Spread);
+    let mut firsts = keys.chunks(FIRST).map(|part| Load::new("/check", part).run(&server, FIRST_SECS));
+    let purging = firsts.next().unwrap();
     std::thread::sleep(PURGED_WITHIN);
-    let purged = load.run(&server, PURGE_SECS);
-    println!("p99 beside the purge: {:.0} µs, without it: {:.0} µs", purging.p99_us, purged.p99_us);
+    let purged = firsts.next().unwrap();
+    println!("first requests of an hour, beside the purge: {purging:?}\nwithout it: {purged:?}");
+    let load = Load::new("/check", &keys);
+    load.run(&server, ALL_SECS);
+    println!("resident after a request of each: {} MB", server.resident_mb());
     let others = (on_first_core(&dir.path().join("few")), Load::of(&few, Group::Spread));
+    [&server, &others.0].iter().for_each(|server| server.pause());
+    let turn = |server: &Server, load: &Load| {
+        server.resume();
+        let figures = load.run(server, SECS);
+        server.pause();
+        figures
+    };
     let turns: Vec<(Figures, Figures)> =
-        (0..rounds).map(|_| (others.1.run(&others.0, SECS), load.run(&server, SECS))).collect();
+        (0..rounds).map(|_| (turn(&others.0, &others.1), turn(&server, &load))).collect();
     for (few, many) in &turns {
         println!("{FEW} accounts: {few:?}\n{MANY} accounts: {many:?}");
     }
     let ratio = |of: fn(&Figures) -> f64| median(turns.iter().map(|(few, many)| of(many) / of(few)).collect());
     let (rate, cpu) = (ratio(|figures| figures.rate), ratio(|figures| figures.cpu_secs_per_million));
-    println!("{MANY} to {FEW} accounts: req/s {rate:.2}, CPU {cpu:.2}");
+    println!("{MANY} to {FEW} accounts, later requests: req/s {rate:.2}, CPU {cpu:.2}");
     println!("resident after that: {} MB", server.resident_mb());
+    server.resume();
+    others.0.resume();
 }
 
 fn store(data: &Path, accounts: usize) -> Made {

@@ -154,6 +154,17 @@ pub(crate) fn nginx(dir: &Path) -> Option<Server> {
     Some(Server::start(command.arg("-p").arg(&dir).arg("-c").arg(dir.join("nginx.conf")), port))
 }
 
+/// throttlecrab, which counts in memory too; `None` where it is not installed (`cargo install throttlecrab-server`).
+pub(crate) fn throttlecrab() -> Option<Server> {
+    let paths = std::env::var_os("PATH")?;
+    let program =
+        std::env::split_paths(&paths).map(|dir| dir.join("throttlecrab-server")).find(|path| path.exists())?;
+    let port = free_port();
+    let mut command = on_first_core(&program);
+    command.args(["--http", "--http-host", "127.0.0.1", "--http-port", &port.to_string(), "--log-level", "error"]);
+    Some(Server::start(command.args(["--store-capacity", "100000"]), port))
+}
+
 fn bare_headers() -> String {
     bare::HEADERS.iter().map(|(name, value)| format!("add_header {name} '{value}';")).collect()
 }

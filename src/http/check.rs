@@ -86,16 +86,10 @@ async fn sub_request(
     asked: Result<(Original, Cost), ApiError>,
     denials: Denials,
 ) -> HttpResponse {
-    let admitted = match asked {
-        Err(error) => Err(error),
-        Ok((original, cost)) => {
-            let admitted = match extract::api_key(request.headers()) {
-                Ok(key) => decide(state, key, &original, cost).await,
-                Err(error) => Err(error),
-            };
-            remember(state, request, &admitted, original);
-            admitted
-        }
+    let (admitted, original) = match (asked, extract::api_key(request.headers())) {
+        (Err(error), _) => (Err(error), None),
+        (Ok((original, _cost)), Err(error)) => (Err(error), Some(original)),
+        (Ok((original, cost)), Ok(key)) => (decide(state, key, &original, cost).await, Some(original)),
     };
     let mut response = match (&admitted, denials) {
         (Ok(known), Denials::AsTheyAre | Denials::As403) => allowed(known),
@@ -104,6 +98,9 @@ async fn sub_request(
     };
     if let Some(known) = known(&admitted) {
         set_account(response.headers_mut(), known);
+    }
+    if let Some(original) = original {
+        remember(state, request, admitted, original);
     }
     response
 }
@@ -128,12 +125,18 @@ fn known(admitted: &Result<Known, ApiError>) -> Option<&Known> {
 }
 
 /// For metrics, usage and the log line.
-fn remember(state: &State, request: &HttpRequest, admitted: &Result<Known, ApiError>, original: Original) {
-    let outcome = state.metrics.count_decision(admitted);
+fn remember(state: &State, request: &HttpRequest, admitted: Result<Known, ApiError>, original: Original) {
+    let outcome = state.metrics.count_decision(&admitted);
+    let counted = admitted.as_ref().ok().and_then(|known| Counted::of(known, original.name));
+    let known = match admitted {
+        Ok(known) => Some(known),
+        Err(ApiError::Stopped(known, _)) => Some(*known),
+        Err(_) => None,
+    };
     Notes::add(request, |notes| {
         notes.outcome = Some(outcome);
-        notes.known = known(admitted).cloned();
-        notes.counted = admitted.as_ref().ok().and_then(|known| Counted::of(known, original.name));
+        notes.known = known;
+        notes.counted = counted;
         notes.endpoint = original.endpoint;
     });
 }

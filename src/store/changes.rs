@@ -10,7 +10,7 @@ use sled::transaction::{ConflictableTransactionError, TransactionError, Transact
 
 use super::audit::{Author, ENTRIES_MAX, Writing};
 use super::records;
-use super::{Store, StoreError, Trees, codec, engine, records_links, records_numbers};
+use super::{Store, StoreError, Trees, codec, codec_numbers, engine, records_links};
 use crate::domain::account::Account;
 use crate::domain::decision::Used;
 use crate::domain::id::AccountId;
@@ -171,7 +171,7 @@ impl Batches {
             Change::RemoveKey(key) => self.remove_key(key),
             Change::PutCounter(account, window, used) => {
                 let key = codec::counter_key(*window, *account);
-                self.counters.insert(&key, &records_numbers::used_value(&key, *used));
+                self.counters.insert(&key, &codec_numbers::used_value(&key, *used));
             }
             Change::RemoveCounter(account, window) => {
                 self.counters.remove(&codec::counter_key(*window, *account));

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use super::recording::{FIRST_DAY, LAST_DAY, VisitorId};
 use super::records_links::{self, DaySums, Tallies};
-use super::{Store, StoreError, Trees, codec, damaged, engine, records_numbers};
+use super::{Store, StoreError, Trees, codec, codec_numbers, damaged, engine};
 use crate::domain::click::Click;
 use crate::domain::id::LinkId;
 use crate::domain::time::{Day, Timestamp};
@@ -65,7 +65,7 @@ impl Store {
     pub fn conversions_of(&self, link: LinkId) -> impl Iterator<Item = Result<Conversion, StoreError>> + '_ {
         self.trees.conversions.scan_prefix(link.as_bytes()).map(move |row| {
             let (key, at) = row.map_err(engine("list conversions"))?;
-            let decoded = || Ok((codec::parse_visitor(&key)?, records_numbers::parse_instant(&key, &at)?));
+            let decoded = || Ok((codec::parse_visitor(&key)?, codec_numbers::parse_instant(&key, &at)?));
             let (visitor, at) = decoded().map_err(damaged("conversions", &key))?;
             Ok(Conversion { link_id: link, visitor, at })
         })

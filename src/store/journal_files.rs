@@ -68,13 +68,14 @@ impl JournalFiles {
             Some(current) => current,
             None => self.begin()?,
         };
-        self.unsynced.note(&current.file);
         if let Err(error) = (&*current.file).write_all(&framed) {
             // What was written of it is taken off again; if that fails too, a new file is begun.
             current.file.set_len(current.bytes)?;
             self.current = Some(current);
             return Err(error);
         }
+        // After the write: a commit that began before it does not have it.
+        self.unsynced.note(&current.file);
         current.bytes = current.bytes.saturating_add(u64::try_from(framed.len()).unwrap_or(u64::MAX));
         self.current = Some(current);
         Ok(())

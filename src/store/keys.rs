@@ -5,7 +5,7 @@ use std::ops::Bound;
 use super::audit::Author;
 use super::changes::{Change, Deed};
 use super::directory::{DirectoryError, Page};
-use super::{Store, StoreError, codec, damaged, engine, records, records_numbers};
+use super::{Store, StoreError, codec, codec_numbers, damaged, engine, records};
 use crate::domain::id::{AccountId, KeyId};
 use crate::domain::key::{Key, KeyPatch, Successor};
 use crate::domain::time::Timestamp;
@@ -165,7 +165,7 @@ impl Store {
             let mut batch = sled::Batch::default();
             for (hash, at) in touched {
                 let hash = hash.as_bytes();
-                batch.insert(hash, records_numbers::instant_value(hash, at));
+                batch.insert(hash, codec_numbers::instant_value(hash, at));
             }
             self.trees.last_used.apply_batch(batch).map_err(engine("write last uses"))?;
             self.committer.mark_dirty();

@@ -5,7 +5,7 @@ use std::thread;
 
 use super::memory::{Memory, PlanIds};
 use super::memory_links::LinkMemory;
-use super::{StoreError, Trees, clicks, codec, damaged, engine, records, records_links, records_numbers};
+use super::{StoreError, Trees, clicks, codec, codec_numbers, damaged, engine, records, records_links};
 
 /// Reads plans, accounts, keys and links; accounts and keys, which may be millions, in two threads.
 pub(super) fn all(trees: &Trees, memory: &Memory, link_memory: &LinkMemory) -> Result<(), StoreError> {
@@ -68,9 +68,15 @@ fn last_uses(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
     for row in trees.last_used.iter() {
         let (hash, bytes) = row.map_err(engine("read last uses"))?;
         let parsed = codec::parse_hash(&hash);
-        let parsed = parsed.and_then(|parsed| Ok((parsed, records_numbers::parse_instant(&hash, &bytes)?)));
-        let (parsed, at) = parsed.map_err(damaged("last_used", &hash))?;
-        memory.set_last_used(&parsed, at);
+        let parsed = parsed.and_then(|parsed| Ok((parsed, codec_numbers::parse_instant(&hash, &bytes)?)));
+        match parsed.map_err(damaged("last_used", &hash)) {
+            Ok((parsed, at)) => drop(memory.set_last_used(&parsed, at)),
+            // Nothing depends on it.
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "when this key was last used is not known until it is used again");
+            }
+        }
     }
     Ok(())
 }

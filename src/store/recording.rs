@@ -13,7 +13,7 @@ use parking_lot::MutexGuard;
 use super::audit::Writing;
 use super::changes::{encode, transact};
 use super::records_links::{self, Tallies};
-use super::{Store, StoreError, codec, engine, records_numbers};
+use super::{Store, StoreError, codec, codec_numbers, engine};
 use crate::domain::click::{Click, Tally};
 use crate::domain::id::LinkId;
 use crate::domain::time::{Day, Timestamp};
@@ -147,7 +147,7 @@ impl Store {
                 let day = Day::of(*at);
                 self.read_sums(recording, *link_id, day)?;
                 recording.converted.insert(key);
-                recording.conversions.insert(&key, records_numbers::instant_value(&key, *at));
+                recording.conversions.insert(&key, codec_numbers::instant_value(&key, *at));
                 recording.count_conversion(*link_id, day, variant);
             }
         }

@@ -34,16 +34,18 @@ pub(super) enum JournalRows {
 /// What of the journal the rows have already.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Folded {
-    /// Of files with later numbers, nothing.
+    /// Of files up to this number, all.
+    pub(super) done: u64,
+    /// Of files above this number, nothing.
     pub(super) until: u64,
-    /// Of the others, what is for rows up to the one with this key. `None`: all.
+    /// Of those between, what is for rows up to the one with this key. `None`: all.
     pub(super) last: Option<Vec<u8>>,
 }
 
 impl Folded {
     /// Whether the row has what a file says of it.
     pub(super) fn covers(&self, file: u64, key: &[u8]) -> bool {
-        file <= self.until && self.last.as_deref().is_none_or(|last| key <= last)
+        file <= self.done || file <= self.until && self.last.as_deref().is_none_or(|last| key <= last)
     }
 }
 

@@ -11,8 +11,8 @@ use super::open::write_first_plans;
 use super::recording::LAST_DAY;
 use super::records::{self, Phase};
 use super::{
-    Conversion, Counter, KEYS_PER_ACCOUNT_MAX, KeyUse, Store, StoreError, Tallies, codec, engine, records_links,
-    records_numbers, records_usage,
+    Conversion, Counter, KEYS_PER_ACCOUNT_MAX, KeyUse, Store, StoreError, Tallies, codec, codec_numbers, engine,
+    records_links, records_usage,
 };
 use crate::domain::account::Account;
 use crate::domain::click::Click;
@@ -121,7 +121,7 @@ impl Restore<'_> {
         self.insert(&trees.key_ids, key.id.as_bytes(), hash, name)?;
         self.insert(&trees.account_keys, &codec::account_key(key.account_id, key.id), hash, name)?;
         match row.last_used_at {
-            Some(at) => self.insert(&trees.last_used, hash, &records_numbers::instant_value(hash, at), name),
+            Some(at) => self.insert(&trees.last_used, hash, &codec_numbers::instant_value(hash, at), name),
             None => Ok(()),
         }
     }
@@ -135,7 +135,7 @@ impl Restore<'_> {
         require(&trees.accounts, row.account_id.as_bytes(), || format!("account {}", row.account_id))?;
         let key = codec::counter_key(row.window, row.account_id);
         let name = || format!("counter of {} at {}", row.account_id, row.window.start());
-        self.insert(&trees.counters, &key, &records_numbers::used_value(&key, row.used), name)
+        self.insert(&trees.counters, &key, &codec_numbers::used_value(&key, row.used), name)
     }
 
     /// Adds a link.
@@ -198,7 +198,7 @@ impl Restore<'_> {
         self.require_link(conversion.link_id)?;
         let key = codec::conversion_key(conversion.link_id, conversion.visitor);
         let name = || format!("a conversion of link {}", conversion.link_id);
-        self.insert(&self.store.trees.conversions, &key, &records_numbers::instant_value(&key, conversion.at), name)
+        self.insert(&self.store.trees.conversions, &key, &codec_numbers::instant_value(&key, conversion.at), name)
     }
 
     /// Adds a row of usage. Its key may be gone.

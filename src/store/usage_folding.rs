@@ -2,8 +2,8 @@
 //! and written together.
 //!
 //! A step writes rows, and in the same transaction how far folding has come. So a crash leaves each row with what a file
-//! says of it or without, and it is known which: nothing is added twice. That is also why one folding ends, and its
-//! files with it, before the next begins.
+//! says of it or without, and it is known which: nothing is added twice. That is also why one folding ends before the next
+//! begins. Its files may still be there by then: they go once what was folded is on disk.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +24,8 @@ const FOLD_STEPS_MAX: usize = 20;
 
 /// What is being folded.
 pub(super) struct Folding {
+    /// The last file that was folded before.
+    pub(super) done: u64,
     /// The last file that it comes from.
     pub(super) until: u64,
     /// What is yet to be added to rows, by their keys in the store.
@@ -103,7 +105,7 @@ impl Store {
             }
         }
         let last = last.filter(|_key| folding.rows.len() > FOLD_ROWS).cloned();
-        let folded = Folded { until: folding.until, last };
+        let folded = Folded { done: folding.done, until: folding.until, last };
         step.write(&self.trees, &folded)?;
         for _row in 0..FOLD_ROWS {
             folding.rows.pop_first();
@@ -173,7 +175,7 @@ impl Step {
     }
 }
 
-fn batch(rows: &BTreeMap<Vec<u8>, Tally>) -> Result<sled::Batch, StoreError> {
+fn batch<'r>(rows: impl IntoIterator<Item = (&'r Vec<u8>, &'r Tally)>) -> Result<sled::Batch, StoreError> {
     let mut batch = sled::Batch::default();
     for (key, tally) in rows {
         batch.insert(key.as_slice(), records::tally_to_bytes(tally).map_err(encode("usage"))?);
@@ -190,5 +192,9 @@ pub(super) fn read_folded(trees: &Trees) -> Result<Folded, StoreError> {
 
 /// Writes what rows are to be, as journals of earlier versions say. Of accounts that are gone, too: purging removes that.
 pub(super) fn write_tallies(trees: &Trees, rows: &BTreeMap<Vec<u8>, Tally>) -> Result<(), StoreError> {
-    trees.usage.apply_batch(batch(rows)?).map_err(engine("write usage"))
+    let mut left = rows.iter();
+    while left.len() > 0 {
+        trees.usage.apply_batch(batch(left.by_ref().take(FOLD_ROWS))?).map_err(engine("write usage"))?;
+    }
+    Ok(())
 }

@@ -71,7 +71,7 @@ impl Journal {
             files: JournalFiles::open(dir.clone(), folded.until, unsynced).map_err(unusable)?,
             ahead: IndexMap::default(),
             unwritten: Vec::new(),
-            folding: Folding { until: folded.until, rows: BTreeMap::new() },
+            folding: Folding { done: folded.done, until: folded.until, rows: BTreeMap::new() },
             folded: None,
             written: 0,
             since_folding: None,
@@ -163,7 +163,7 @@ impl Journal {
     pub(super) fn begin_folding(&mut self) {
         let ahead = std::mem::take(&mut self.ahead).into_iter();
         let rows = ahead.map(|(row, ahead)| (codec::usage_key(&row), ahead.written)).collect();
-        self.folding = Folding { until: self.files.end(), rows };
+        self.folding = Folding { done: self.folding.until, until: self.files.end(), rows };
         self.written = 0;
         self.since_folding = Some(Stopwatch::start());
     }

@@ -31,11 +31,11 @@ fn used(store: &Store, account: AccountId) -> u32 {
 fn closed(dir: &std::path::Path, accounts: usize) -> Vec<AccountId> {
     let store = open(dir, FLUSH);
     let ids: Vec<AccountId> = (0..accounts).map(|_account| account(&store)).collect();
-    ids.iter().for_each(|id| {
-        (0..7).for_each(|_unit| {
+    for id in &ids {
+        for _unit in 0..7 {
             take(&store, *id).unwrap();
-        })
-    });
+        }
+    }
     store.close().unwrap();
     ids
 }

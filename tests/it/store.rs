@@ -175,3 +175,18 @@ fn a_write_after_the_close_is_refused_and_does_not_look_like_damage_later() {
     drop(store);
     open(dir.path(), Duration::ZERO).close().unwrap();
 }
+
+#[test]
+fn a_directory_of_an_earlier_version_opens_and_is_of_this_one_from_then_on() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path(), Duration::ZERO).close().unwrap();
+    let path = dir.path().join("klinky.json");
+    let marker = || std::fs::read_to_string(&path).unwrap();
+    let earlier = marker().replace("\"version\":2", "\"version\":1");
+    std::fs::write(&path, &earlier).unwrap();
+
+    open(dir.path(), Duration::ZERO).close().unwrap();
+
+    assert_ne!(marker(), earlier);
+    assert!(marker().contains("\"version\":2"), "{}", marker());
+}

@@ -18,6 +18,8 @@ use crate::store::{author, open};
 use crate::usage_store::{account, add_to_journal, unit};
 
 const FLUSH: Duration = Duration::from_millis(100);
+/// Nothing is on disk but what a test asks for.
+const NEVER: Duration = Duration::from_secs(3600);
 /// Keys: more than are written to the journal at a time, or folded.
 const KEYS: u16 = 700;
 
@@ -98,11 +100,12 @@ fn killed(dir: &Path) -> tempfile::TempDir {
 
 #[test]
 fn kill_after_kill_at_any_step_of_folding_counts_each_unit_once() {
-    for (steps, synced, later_steps) in
-        (0..=4).flat_map(|steps| (0..=steps).map(move |synced| (steps, synced, steps % 3)))
-    {
+    let all = (0..=4).flat_map(|steps| (0..=steps).map(move |synced| (steps, synced)));
+    let all = all.flat_map(|(steps, synced)| (0..=3).map(move |later_steps| (steps, synced, later_steps)));
+    for ((steps, synced, later_steps), is_later_synced) in all.flat_map(|case| [(case, false), (case, true)]) {
         let dir = tempfile::tempdir().unwrap();
-        let (store, account) = opened(dir.path());
+        let store = open(dir.path(), NEVER);
+        let account = account(&store);
         add(&store, account);
         store.probe().unwrap();
         for step in 0..steps {
@@ -116,16 +119,21 @@ fn kill_after_kill_at_any_step_of_folding_counts_each_unit_once() {
         }
         let wanted = if steps > 1 { 2 } else { 1 };
         let first_kill = killed(dir.path());
-        let store = open(first_kill.path(), FLUSH);
+        let store = open(first_kill.path(), NEVER);
         add(&store, account);
         for _step in 0..later_steps {
             store.fold_usage().unwrap();
+        }
+        if is_later_synced {
+            store.probe().unwrap();
         }
         let second_kill = killed(first_kill.path());
         let store = open(second_kill.path(), FLUSH);
         store.fold_all_usage().unwrap();
 
-        let at = format!("killed after {steps} steps, {synced} of them synced, and {later_steps} later ones");
+        let at = format!(
+            "killed after {steps} steps, {synced} of them synced, and {later_steps} later ones, synced: {is_later_synced}"
+        );
         assert_eq!(rows(&store), [(wanted + 1, 700)].into(), "{at}");
     }
 }

@@ -6,7 +6,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName};
 
 use crate::domain::endpoint::EndpointName;
 use crate::gate::Access;
@@ -14,9 +14,10 @@ use crate::http::error::ApiError;
 use crate::http::guard;
 
 /// The headers in which proxies pass on the method of the request that they ask about.
-const METHOD: [&str; 2] = ["x-original-method", "x-forwarded-method"];
+const METHOD: [HeaderName; 2] =
+    [HeaderName::from_static("x-original-method"), HeaderName::from_static("x-forwarded-method")];
 /// The headers in which they pass on its path and query.
-const URI: [&str; 2] = ["x-original-uri", "x-forwarded-uri"];
+const URI: [HeaderName; 2] = [HeaderName::from_static("x-original-uri"), HeaderName::from_static("x-forwarded-uri")];
 /// What stands before the original path in Envoy's form.
 const PREFIX: &str = "/check";
 /// Longest path that is logged: no endpoint of an API has a longer one, and whoever sends 8 KiB of noise shall not
@@ -100,8 +101,8 @@ pub(super) fn is_named(headers: &HeaderMap) -> bool {
     METHOD.into_iter().chain(URI).any(|name| headers.contains_key(name))
 }
 
-fn all<'a>(headers: &'a HeaderMap, names: [&'static str; 2]) -> impl Iterator<Item = (&'static str, &'a [u8])> {
-    names.into_iter().flat_map(|name| headers.get_all(name).map(move |value| (name, value.as_bytes())))
+fn all(headers: &HeaderMap, names: [HeaderName; 2]) -> impl Iterator<Item = (HeaderName, &[u8])> {
+    names.into_iter().flat_map(|name| headers.get_all(&name).map(move |value| (name.clone(), value.as_bytes())))
 }
 
 fn methods(headers: &HeaderMap) -> Result<Vec<Method>, ApiError> {

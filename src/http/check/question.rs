@@ -57,7 +57,6 @@ pub(super) async fn answer(state: &State, request: &HttpRequest, payload: Payloa
     let cost = field("cost", question.cost.map_or(Ok(Cost::ONE), Cost::new))?;
     let original = question.endpoint.as_deref().map_or(Ok(Original::UNKNOWN), Original::in_words)?;
     let admitted = decide(state, question.key.as_bytes(), &original, cost).await;
-    remember(state, request, &admitted, original);
     let standing = known(&admitted).map(AnswerStanding::from);
     let mut response = match &admitted {
         Ok(known) => {
@@ -68,16 +67,18 @@ pub(super) async fn answer(state: &State, request: &HttpRequest, payload: Payloa
         Err(error) => {
             let refused = error.error_response();
             if refused.status().is_server_error() {
-                return Ok(refused);
+                refused
+            } else {
+                let answer = Answer { allowed: false, detail: Some(error.detail()), standing };
+                let body = serde_json::to_vec(&answer)
+                    .map_err(|error| ApiError::Internal("could not write an answer", Some(Box::new(error))))?;
+                refused.set_body(actix_web::body::BoxBody::new(body))
             }
-            let answer = Answer { allowed: false, detail: Some(error.detail()), standing };
-            let body = serde_json::to_vec(&answer)
-                .map_err(|error| ApiError::Internal("could not write an answer", Some(Box::new(error))))?;
-            refused.set_body(actix_web::body::BoxBody::new(body))
         }
     };
     if let Some(known) = known(&admitted) {
         set_account(response.headers_mut(), known);
     }
+    remember(state, request, admitted, original);
     Ok(response)
 }

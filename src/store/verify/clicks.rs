@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::records_links::{self, Tallies};
-use super::super::{Event, StoreError, Trees, codec, engine, records_deferred, records_numbers};
+use super::super::{Event, StoreError, Trees, codec, codec_numbers, engine, records_deferred};
 use super::Walk;
 use crate::domain::click::Tally;
 use crate::domain::id::LinkId;
@@ -50,7 +50,7 @@ impl Walk {
             walk.decoded(
                 "conversions",
                 key,
-                codec::parse_visitor(key).and_then(|_visitor| records_numbers::parse_instant(key, at)),
+                codec::parse_visitor(key).and_then(|_visitor| codec_numbers::parse_instant(key, at)),
             );
             let link = key.split_last_chunk::<16>().map_or(key, |(link, _visitor)| link);
             match codec::parse_link_id(link) {

@@ -1,6 +1,6 @@
 //! Plans, accounts, keys, counters and the audit trail.
 
-use super::super::{StoreError, Trees, codec, engine, records, records_numbers};
+use super::super::{StoreError, Trees, codec, codec_numbers, engine, records};
 use super::{Walk, shown};
 use crate::domain::key::Key;
 
@@ -19,11 +19,11 @@ impl Walk {
             walk.key_index("account_keys", trees, at, hash, |key| codec::account_key(key.account_id, key.id).to_vec())
         });
         self.each("last_used", &trees.last_used, |walk, hash, at| {
-            walk.decoded("last_used", hash, records_numbers::parse_instant(hash, at));
+            walk.decoded("last_used", hash, codec_numbers::parse_instant(hash, at));
             walk.require("last_used", hash, &trees.keys, "keys", hash)
         });
         self.each("counters", &trees.counters, |walk, at, used| {
-            let parsed = codec::parse_counter_key(at).and_then(|_at| records_numbers::parse_used(at, used));
+            let parsed = codec::parse_counter_key(at).and_then(|_at| codec_numbers::parse_used(at, used));
             walk.decoded("counters", at, parsed);
             Ok(())
         });

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::records_usage::{self, JournalRows};
 use super::super::usage_journal::JOURNAL_DIR;
-use super::super::{Trees, codec, journal_files};
+use super::super::{Trees, codec, journal_files, usage_folding};
 use super::Walk;
 
 impl Walk {
@@ -26,6 +26,9 @@ impl Walk {
                 self.decoded(JOURNAL_DIR, place.as_bytes(), codec::parse_usage_key(&key));
             }
         });
+        if let Err(error) = usage_folding::read_folded(trees) {
+            self.fault("meta", b"usage_folded", error.to_string());
+        }
         if let Err(error) = read {
             self.fault(JOURNAL_DIR, &[], format!("it is not readable: {error}"));
         }
