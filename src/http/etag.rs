@@ -41,7 +41,7 @@ pub(crate) async fn validate<B: MessageBody + 'static>(
     Ok(ServiceResponse::new(request, response))
 }
 
-/// Formatting byte by byte costs several times this, a twentieth of what it takes to show a link.
+/// Not by a formatter, which was 4.6 % of what it takes to show a link.
 fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().saturating_mul(2));
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]);

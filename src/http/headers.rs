@@ -41,7 +41,7 @@ pub(crate) fn set_limits(headers: &mut HeaderMap, standing: &Standing) {
 }
 
 /// What a thread's answers have in common until the hour ends, or another limit comes: there are a few plans, and a copy of a
-/// value costs a fifth of making one.
+/// value is neither formatted nor allocated.
 struct Terms {
     /// The limit in units, and the end of the hour in Unix seconds.
     of: (u32, i64),

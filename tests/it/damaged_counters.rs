@@ -82,3 +82,14 @@ fn a_counter_of_an_earlier_version_goes_on() {
     assert_eq!(used(&store, ids[0]), LIMIT);
     store.close().unwrap();
 }
+
+#[test]
+fn a_damaged_last_use_of_a_key_stops_no_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let ids = closed(dir.path(), 1);
+    change_engine(dir.path(), |db| drop(db.open_tree("last_used").unwrap().insert([7; 32], &[1; 12]).unwrap()));
+
+    let store = open(dir.path(), FLUSH);
+
+    assert_eq!(used(&store, ids[0]), 7);
+}

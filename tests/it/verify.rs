@@ -234,6 +234,11 @@ fn a_row_that_says_what_is_not_so_is_found() {
         &["doomed_links ", ": the link that is to be purged is there"],
     );
     found(
+        "how far usage is folded",
+        &|db| drop(tree(db, "meta").insert("usage_folded", &[1; 9]).unwrap()),
+        &["meta usage_folded: ", "its checksum does not match"],
+    );
+    found(
         "a gap in the audit trail",
         &|db| drop(tree(db, "audit").remove(2_u64.to_be_bytes()).unwrap()),
         &["audit 0000000000000003: entry 3 follows entry 1"],
