@@ -87,7 +87,9 @@ fn a_counter_of_an_earlier_version_goes_on() {
 fn a_damaged_last_use_of_a_key_stops_no_start() {
     let dir = tempfile::tempdir().unwrap();
     let ids = closed(dir.path(), 1);
-    change_engine(dir.path(), |db| drop(db.open_tree("last_used").unwrap().insert([7; 32], &[1; 12]).unwrap()));
+    change_engine(dir.path(), |db| {
+        db.open_tree("last_used").unwrap().insert([7; 32], &[1; 12]).unwrap();
+    });
 
     let store = open(dir.path(), FLUSH);
 

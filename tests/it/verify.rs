@@ -234,11 +234,6 @@ fn a_row_that_says_what_is_not_so_is_found() {
         &["doomed_links ", ": the link that is to be purged is there"],
     );
     found(
-        "how far usage is folded",
-        &|db| drop(tree(db, "meta").insert("usage_folded", &[1; 9]).unwrap()),
-        &["meta usage_folded: ", "its checksum does not match"],
-    );
-    found(
         "a gap in the audit trail",
         &|db| drop(tree(db, "audit").remove(2_u64.to_be_bytes()).unwrap()),
         &["audit 0000000000000003: entry 3 follows entry 1"],
@@ -261,6 +256,14 @@ fn a_row_that_says_what_is_not_so_is_found() {
         },
         &["key_ids 07070707-", ": names another key: "],
     );
+}
+
+#[test]
+fn a_damaged_note_of_how_far_usage_is_folded_is_found() {
+    let whole = Whole::new();
+    let damaged = whole.damaged(|db| drop(db.open_tree("meta").unwrap().insert("usage_folded", &[1; 9]).unwrap()));
+
+    assert_found("folded", damaged.path(), &["meta usage_folded: ", "its checksum does not match"]);
 }
 
 /// Changes a byte in each row of a tree.
