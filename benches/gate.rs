@@ -11,6 +11,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
 use klinky::accounts::{self, AccountDraft};
+use klinky::clock::SystemClock;
 use klinky::domain::account::{Account, Terms};
 use klinky::domain::decision::{Cost, Limit, Used, decide};
 use klinky::domain::endpoint::EndpointName;
@@ -24,7 +25,7 @@ use klinky::gate::{Access, Gate};
 use klinky::keys::{self, KeyDraft};
 use klinky::plans::first_plans;
 use klinky::store::{AccountCounter, Author, Store, StoreOptions};
-use klinky::usage::{Usage, UsageWriter};
+use klinky::usage::UsageWriter;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -102,9 +103,8 @@ fn gate(c: &mut Criterion) {
     let store = open(&dir);
     let format = KeyFormat::new("klinky").unwrap();
     let secrets = holders(&store, &format);
-    let usage = Arc::new(Usage::new(Arc::clone(&store)));
-    let _writer = UsageWriter::start(Arc::clone(&usage), FLUSH_WITHIN).unwrap();
-    let gate = Gate::new(store, format, usage);
+    let _writer = UsageWriter::start(Arc::clone(&store), Arc::new(SystemClock), FLUSH_WITHIN).unwrap();
+    let gate = Gate::new(store, format);
     let endpoint = EndpointName::of_route("GET", "/public/links");
     let admit = |key: &str| {
         gate.admit(key.as_bytes(), Access::Read, Cost::ONE, &endpoint, now()).now_or_never().unwrap().unwrap()

@@ -11,17 +11,15 @@ use crate::domain::id::{AccountId, KeyId};
 use crate::domain::key::{KeyFormat, Scope};
 use crate::domain::plan::PlanId;
 use crate::domain::time::Timestamp;
-use crate::domain::usage::Spender;
+use crate::domain::usage::Change;
 use crate::domain::window::Window;
 use crate::store::{AccountCounter, Holder, Store, StoreError};
-use crate::usage::Usage;
 
 /// Lets requests through, or does not.
 #[derive(Clone)]
 pub struct Gate {
     store: Arc<Store>,
     key_format: KeyFormat,
-    usage: Arc<Usage>,
 }
 
 /// What a request wants to do, as far as a key's scope cares.
@@ -38,21 +36,14 @@ pub enum Access {
 pub struct Known {
     /// The account.
     pub account_id: AccountId,
+    /// Where its requests are counted.
+    pub counter: AccountCounter,
     /// The key that was shown; `None` for an account holder's session.
     pub key_id: Option<KeyId>,
     /// The account's plan.
     pub plan: PlanId,
     /// Where it stands, this request included if it was counted.
     pub standing: Standing,
-}
-
-impl Known {
-    /// Whose usage a request with a key is; `None` for a session, which spends nothing.
-    #[must_use]
-    pub fn spender(&self) -> Option<Spender> {
-        let (account_id, window) = (self.account_id, self.standing.window());
-        self.key_id.map(|key_id| Spender { account_id, window, key_id })
-    }
 }
 
 /// Why a request does not pass. Nothing was counted.
@@ -92,10 +83,10 @@ pub enum Stop {
 }
 
 impl Gate {
-    /// A gate to `store` for keys of `key_format`, which leaves with `usage` what it decides.
+    /// A gate to `store` for keys of `key_format`.
     #[must_use]
-    pub fn new(store: Arc<Store>, key_format: KeyFormat, usage: Arc<Usage>) -> Self {
-        Self { store, key_format, usage }
+    pub fn new(store: Arc<Store>, key_format: KeyFormat) -> Self {
+        Self { store, key_format }
     }
 
     /// Decides on a request that shows `key`, and counts it if it passes, also as usage of `endpoint`. When this
@@ -114,16 +105,23 @@ impl Gate {
         let holder = self.holder(key, access, now)?;
         let window = Window::at(now);
         let (decision, used) = self.store.take(&holder.counter, window, holder.in_force.limit, cost)?;
-        let spender = Spender { account_id: holder.account_id, window, key_id: holder.key_id };
+        let note = |change| self.store.note_usage(&holder.counter, window, holder.key_id, endpoint, &change);
         match decision {
             Decision::Denied => {
-                self.usage.deny(spender, endpoint);
+                note(Change::denied());
                 Err(stopped(holder, used, now, Stop::LimitReached))
             }
             Decision::Allowed(_) => {
                 // Before anything is waited for: a client may go away meanwhile.
-                self.usage.count(spender, endpoint, cost);
-                self.make_durable(&holder.counter, spender, endpoint, cost).await?;
+                note(Change::counted(cost));
+                if let Some(commit) = self.store.commit_if_due(&holder.counter, window) {
+                    // What is answered as an error was not counted.
+                    commit.done().await.or_else(|refused| {
+                        self.store.give_back(holder.account_id, window, cost)?;
+                        note(Change::given_back(cost));
+                        Err(refused)
+                    })?;
+                }
                 Ok(known(holder, used, now))
             }
         }
@@ -134,9 +132,10 @@ impl Gate {
     /// # Errors
     /// When the counter cannot be written either.
     pub fn give_back(&self, known: &mut Known, endpoint: &EndpointName, cost: Cost) -> Result<(), StoreError> {
-        self.store.give_back(known.account_id, known.standing.window(), cost)?;
-        if let Some(spender) = known.spender() {
-            self.usage.give_back(spender, endpoint, cost);
+        let window = known.standing.window();
+        self.store.give_back(known.account_id, window, cost)?;
+        if let Some(key_id) = known.key_id {
+            self.store.note_usage(&known.counter, window, key_id, endpoint, &Change::given_back(cost));
         }
         let standing = &mut known.standing;
         standing.used = standing.used.minus(cost);
@@ -159,9 +158,10 @@ impl Gate {
     /// When the store fails.
     pub fn standing(&self, account_id: AccountId, now: Timestamp) -> Result<Option<Known>, StoreError> {
         let Some((plan, in_force)) = self.store.terms_in_force(account_id, now)? else { return Ok(None) };
+        let Some(counter) = self.store.find_counter(account_id) else { return Ok(None) };
         let used = self.store.used(account_id, Window::at(now))?;
         let standing = Standing { limit: in_force.limit, used, now };
-        Ok(Some(Known { account_id, key_id: None, plan, standing }))
+        Ok(Some(Known { account_id, counter, key_id: None, plan, standing }))
     }
 
     fn holder(&self, key: &[u8], access: Access, now: Timestamp) -> Result<Holder, Refusal> {
@@ -189,29 +189,12 @@ impl Gate {
             (Scope::ReadOnly, Access::Read) | (Scope::ReadWrite, Access::Read | Access::Write) => None,
         }
     }
-
-    /// Waits for the disk if the store says so, and gives the units back if the disk refuses, so that
-    /// what is answered as an error was not counted.
-    async fn make_durable(
-        &self,
-        counter: &AccountCounter,
-        spender: Spender,
-        endpoint: &EndpointName,
-        cost: Cost,
-    ) -> Result<(), StoreError> {
-        let Some(commit) = self.store.commit_if_due(counter, spender.window) else { return Ok(()) };
-        let refused = commit.done().await;
-        if refused.is_err() {
-            self.store.give_back(spender.account_id, spender.window, cost)?;
-            self.usage.give_back(spender, endpoint, cost);
-        }
-        refused
-    }
 }
 
 fn known(holder: Holder, used: Used, now: Timestamp) -> Known {
     Known {
         account_id: holder.account_id,
+        counter: holder.counter,
         key_id: Some(holder.key_id),
         plan: holder.plan,
         standing: Standing { limit: holder.in_force.limit, used, now },

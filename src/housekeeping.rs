@@ -48,15 +48,14 @@ impl Housekeeping {
         let thread = Background::start("housekeeping", move |stop| {
             let mut links = LinkWalk { click_retention_days: retention.click_days, after: None };
             let mut usage = UsageWalk { retention_days: retention.usage_days, after: None };
-            let (mut rounds, mut last_uses): (u32, usize) = (0, 0);
+            let mut rounds: u32 = 0;
             while !stop.sleep(ROUND) {
                 let clock = clock.as_ref();
                 rounds = rounds.wrapping_add(1);
-                if last_uses == 0 && rounds.is_multiple_of(ROUNDS_PER_LAST_USED) {
-                    last_uses = store.unwritten_last_uses();
+                if rounds.is_multiple_of(ROUNDS_PER_LAST_USED) {
+                    store.gather_last_uses();
                 }
-                let used = store.write_last_uses(last_uses.min(LAST_USES_PER_ROUND));
-                last_uses = last_uses.saturating_sub(LAST_USES_PER_ROUND);
+                let used = store.write_last_uses(LAST_USES_PER_ROUND);
                 let done =
                     used.and_then(|()| round(&store, clock, stop)).and_then(|()| links.walk(&store, clock, stop));
                 let done = done.and_then(|()| usage.walk(&store, clock, stop));

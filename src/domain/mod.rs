@@ -15,6 +15,7 @@ pub mod plan;
 pub mod text;
 pub mod time;
 pub mod usage;
+pub mod usage_hour;
 pub mod variant;
 pub mod web;
 pub mod window;

@@ -65,7 +65,7 @@ pub struct UsageRow {
     pub tally: Tally,
 }
 
-/// What is to be added to a row: what one request came to, or some.
+/// What one request came to, or some: what is to be added to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Change {
     used: u32,
@@ -76,15 +76,6 @@ pub struct Change {
     answers: u32,
     /// The bucket of all the answers.
     bucket: u8,
-}
-
-/// What is to be added to a row: what any number of changes came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sum {
-    /// What they count, as if nothing were given back.
-    pub tally: Tally,
-    /// Units that are given back, be it such as were added to the row before.
-    pub given_back: u64,
 }
 
 impl Tally {
@@ -98,30 +89,14 @@ impl Tally {
         }
     }
 
-    /// Adds what changes came to. Units that are given back are taken off, as far as there are any.
-    pub fn add_sum(&mut self, sum: &Sum) {
-        self.add(&sum.tally);
-        self.used = self.used.saturating_sub(sum.given_back);
-    }
-}
-
-impl Sum {
-    /// Adds a change.
-    pub fn add(&mut self, change: &Change) {
-        let tally = &mut self.tally;
-        tally.used = tally.used.saturating_add(change.used.into());
-        self.given_back = self.given_back.saturating_add(change.given_back.into());
-        tally.denied = tally.denied.saturating_add(change.denied.into());
-        tally.errors = tally.errors.saturating_add(change.errors.into());
-        if let Some(count) = tally.latency.0.get_mut(usize::from(change.bucket)) {
+    /// Adds what requests came to. Units that are given back are taken off, as far as there are any.
+    pub fn add_change(&mut self, change: &Change) {
+        self.used = self.used.saturating_add(change.used.into()).saturating_sub(change.given_back.into());
+        self.denied = self.denied.saturating_add(change.denied.into());
+        self.errors = self.errors.saturating_add(change.errors.into());
+        if let Some(count) = self.latency.0.get_mut(usize::from(change.bucket)) {
             *count = count.saturating_add(change.answers.into());
         }
-    }
-
-    /// Adds another.
-    pub fn add_sum(&mut self, other: &Self) {
-        self.tally.add(&other.tally);
-        self.given_back = self.given_back.saturating_add(other.given_back);
     }
 }
 
@@ -148,6 +123,23 @@ impl Change {
     #[must_use]
     pub fn answered(is_error: bool, took: Duration) -> Self {
         Self { errors: is_error.into(), answers: 1, bucket: bucket(took), ..Self::default() }
+    }
+
+    /// What leads to a tally from nothing; `None` if it cannot say that, as with answers of several buckets.
+    #[must_use]
+    pub fn of(tally: &Tally) -> Option<Self> {
+        let number = |count: u64| u32::try_from(count).ok();
+        let mut answered = (0_u8..).zip(tally.latency.0).filter(|(_bucket, count)| *count > 0);
+        let (bucket, answers) = answered.next().unwrap_or_default();
+        let change = Self {
+            used: number(tally.used)?,
+            given_back: 0,
+            denied: number(tally.denied)?,
+            errors: number(tally.errors)?,
+            answers: number(answers)?,
+            bucket,
+        };
+        answered.next().is_none().then_some(change)
     }
 
     /// The two as one; `None` if that cannot say both: answers of other buckets, or too many of anything.
@@ -200,9 +192,8 @@ mod tests {
     use super::*;
 
     fn latency(took_us: &[u64]) -> Latency {
-        let mut sum = Sum::default();
-        took_us.iter().for_each(|us| sum.add(&Change::answered(false, Duration::from_micros(*us))));
-        sum.tally.latency
+        let answered = |us: &u64| Change::answered(false, Duration::from_micros(*us));
+        tally(&took_us.iter().map(answered).collect::<Vec<_>>()).latency
     }
 
     #[test]
@@ -221,33 +212,19 @@ mod tests {
         assert_eq!((of(1), of(50), of(98), of(99), of(100)), (Some(1), Some(1), Some(1), Some(50), Some(50)));
     }
 
-    fn sum(changes: &[Change]) -> Sum {
-        let mut sum = Sum::default();
-        changes.iter().for_each(|change| sum.add(change));
-        sum
+    fn tally(changes: &[Change]) -> Tally {
+        let mut tally = Tally::default();
+        changes.iter().for_each(|change| tally.add_change(change));
+        tally
     }
 
     #[test]
-    fn units_that_are_given_back_are_taken_off_also_if_they_were_added_before() {
+    fn units_that_are_given_back_are_taken_off_as_far_as_there_are_any() {
         let cost = Cost::new(50).unwrap();
-        let counted = [Change::counted(cost), Change::counted(Cost::ONE)];
-        let mut tally = Tally::default();
-        tally.add_sum(&sum(&[counted[0], counted[1], Change::given_back(cost)]));
-        assert_eq!(tally.used, 1);
-
-        let mut tally = Tally::default();
-        tally.add_sum(&sum(&counted));
-        tally.add_sum(&sum(&[Change::given_back(cost)]));
-        assert_eq!(tally.used, 1);
-
-        let mut both = sum(&counted);
-        both.add_sum(&sum(&[Change::given_back(cost)]));
-        let mut tally = Tally::default();
-        tally.add_sum(&both);
-        assert_eq!(tally.used, 1);
-
-        tally.add_sum(&sum(&[Change::given_back(cost)]));
-        assert_eq!(tally.used, 0);
+        let (counted, back) = ([Change::counted(cost), Change::counted(Cost::ONE)], Change::given_back(cost));
+        assert_eq!(tally(&[counted[0], counted[1], back]).used, 1);
+        assert_eq!(tally(&[counted[0].and(&counted[1]).unwrap().and(&back).unwrap()]).used, 1);
+        assert_eq!(tally(&[counted[0], counted[1], back, back]).used, 0);
     }
 
     #[test]
@@ -256,20 +233,21 @@ mod tests {
         let all = [
             Change::counted(Cost::ONE),
             Change::counted(Cost::new(7).unwrap()),
-            Change::given_back(Cost::ONE),
             Change::denied(),
             Change::answered(false, fast),
             Change::answered(true, fast),
             Change::answered(true, slow),
         ];
         for (first, second) in all.iter().flat_map(|first| all.iter().map(move |second| (first, second))) {
-            let apart = sum(&[*first, *second]);
-            let together = first.and(second).map_or(apart, |both| sum(&[both]));
+            let apart = tally(&[*first, *second]);
+            let together = first.and(second).map_or(apart, |both| tally(&[both]));
             assert_eq!(apart, together, "{first:?} {second:?}");
             let are_other_buckets = first.answers > 0 && second.answers > 0 && first.bucket != second.bucket;
             assert_eq!(first.and(second).is_none(), are_other_buckets);
+            assert_eq!(Change::of(&apart).map(|change| tally(&[change])), (!are_other_buckets).then_some(apart));
         }
         let much = Change { used: u32::MAX, ..Change::default() };
         assert_eq!(much.and(&Change::counted(Cost::ONE)), None);
+        assert_eq!(Change::of(&tally(&[much, Change::counted(Cost::ONE)])), None);
     }
 }

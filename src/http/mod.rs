@@ -166,7 +166,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
     let connections = Arc::new(Connections::default());
     let threads = Threads::start(settings, &clock, &store, &connections)?;
     let state = web::Data::new(State {
-        gate: Gate::new(Arc::clone(&store), settings.key_format.clone(), Arc::clone(&threads.usage)),
+        gate: Gate::new(Arc::clone(&store), settings.key_format.clone()),
         idempotency: Idempotency::new(Arc::clone(&store)),
         clock,
         key_format: settings.key_format.clone(),
@@ -178,7 +178,6 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         metrics: Metrics::new(threads.backups.as_ref().map(Backups::totals)),
         trusted_proxies: settings.trusted_proxies.clone(),
         recorder: Arc::clone(&threads.recorder),
-        usage: Arc::clone(&threads.usage),
         usage_reads: Semaphore::new(usage_views::READS_MAX),
         usage_retention_days: settings.usage_retention_days,
         links: settings.links.clone(),

@@ -26,7 +26,6 @@ use crate::recorder::Recorder;
 use crate::secrets::Secret;
 use crate::store::Store;
 use crate::tokens::{Signer, Verifier};
-use crate::usage::Usage;
 
 /// What every handler can reach.
 pub(crate) struct State {
@@ -43,7 +42,6 @@ pub(crate) struct State {
     pub(crate) metrics: Metrics,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) recorder: Arc<Recorder>,
-    pub(crate) usage: Arc<Usage>,
     pub(crate) usage_reads: Semaphore,
     pub(crate) usage_retention_days: u32,
     pub(crate) links: LinkSettings,

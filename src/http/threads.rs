@@ -11,15 +11,14 @@ use crate::config::ServeSettings;
 use crate::housekeeping::{Housekeeping, Retention};
 use crate::recorder::Recorder;
 use crate::store::Store;
-use crate::usage::{Usage, UsageWriter};
+use crate::usage::UsageWriter;
 
 /// All of them.
 pub(super) struct Threads {
     pub(super) backups: Option<Backups>,
     pub(super) recorder: Arc<Recorder>,
-    pub(super) usage: Arc<Usage>,
     housekeeping: Housekeeping,
-    usage_writer: UsageWriter,
+    usage: UsageWriter,
     _idle: Background,
 }
 
@@ -35,14 +34,12 @@ impl Threads {
             Retention { click_days: settings.links.click_retention_days, usage_days: settings.usage_retention_days };
         let housekeeping = Housekeeping::start(Arc::clone(store), Arc::clone(clock), retention);
         let start_backups = |settings| Backups::start(Arc::clone(store), Arc::clone(clock), settings);
-        let usage = Arc::new(Usage::new(Arc::clone(store)));
-        let usage_writer = UsageWriter::start(Arc::clone(&usage), settings.flush_within);
+        let usage = UsageWriter::start(Arc::clone(store), Arc::clone(clock), settings.flush_within);
         Ok(Self {
             housekeeping: housekeeping.map_err(ServeError::System)?,
             backups: settings.backups.clone().map(start_backups).transpose()?,
             recorder: Arc::new(Recorder::start(Arc::clone(store)).map_err(ServeError::System)?),
-            usage,
-            usage_writer: usage_writer.map_err(ServeError::System)?,
+            usage: usage.map_err(ServeError::System)?,
             _idle: connections.watch().map_err(ServeError::System)?,
         })
     }
@@ -52,6 +49,6 @@ impl Threads {
         self.backups.iter_mut().for_each(Backups::stop);
         self.housekeeping.stop();
         self.recorder.stop();
-        self.usage_writer.stop();
+        self.usage.stop();
     }
 }

@@ -7,22 +7,28 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use super::State;
 use super::notes::Notes;
 use crate::domain::endpoint::EndpointName;
-use crate::domain::usage::Spender;
+use crate::domain::id::KeyId;
+use crate::domain::usage::Change;
+use crate::domain::window::Window;
 use crate::gate::Known;
+use crate::store::AccountCounter;
 
 /// What stands before the paths of the built-in API; their names leave it out.
 const BASE: &str = "/api/v1";
 
 /// What a request was counted under.
 pub(crate) struct Counted {
-    spender: Spender,
+    counter: AccountCounter,
+    window: Window,
+    key_id: KeyId,
     endpoint: EndpointName,
 }
 
 impl Counted {
     /// `None` if nothing was counted, as for a session.
     pub(crate) fn of(known: &Known, endpoint: EndpointName) -> Option<Self> {
-        known.spender().map(|spender| Self { spender, endpoint })
+        let (counter, window) = (known.counter.clone(), known.standing.window());
+        known.key_id.map(|key_id| Self { counter, window, key_id, endpoint })
     }
 }
 
@@ -37,9 +43,9 @@ pub(crate) fn endpoint(request: &ServiceRequest) -> EndpointName {
 /// Notes how a request was answered that was counted.
 pub(crate) fn note_answer(state: &State, response: &ServiceResponse, took: Duration) {
     Notes::add(response.request(), |notes| {
-        let Some(Counted { spender, endpoint }) = &notes.counted else { return };
+        let Some(Counted { counter, window, key_id, endpoint }) = &notes.counted else { return };
         let status = response.status();
         let is_error = status.is_client_error() || status.is_server_error();
-        state.usage.answer(*spender, endpoint, is_error, took);
+        state.store.note_usage(counter, *window, *key_id, endpoint, &Change::answered(is_error, took));
     });
 }

@@ -14,7 +14,7 @@ use crate::domain::id::{AccountId, KeyId};
 use crate::domain::time::{Day, Timestamp};
 use crate::domain::usage::{Tally, UsageRow};
 use crate::domain::window::Window;
-use crate::store::StoreError;
+use crate::store::{StoreError, unless_full};
 
 /// Longest span that is shown at once: a month.
 const SPAN_DAYS_MAX: u32 = 31;
@@ -36,7 +36,7 @@ pub(crate) async fn answer(
     let first = span.first.max(state.first_kept_usage(now));
     let state = state.clone();
     let view = block(move || -> Result<_, StoreError> {
-        state.usage.catch_up_if_there_is_room()?;
+        unless_full(state.store.fold_usage_of(account))?;
         UsageView::of(&span, state.store.usage_of(account, first, span.end))
     })
     .await?;

@@ -176,9 +176,8 @@ pub(super) fn usage_end_key(account: AccountId) -> [u8; 20] {
     usage_hour_key(account, Window::from_hours(u32::MAX))
 }
 
-pub(super) fn usage_key(RowKey { spender, endpoint }: &RowKey) -> Vec<u8> {
-    let hour = usage_hour_key(spender.account_id, spender.window);
-    [&hour, spender.key_id.as_bytes().as_slice(), endpoint.as_str().as_bytes()].concat()
+pub(super) fn usage_key(account: AccountId, window: Window, key_id: KeyId, endpoint: &EndpointName) -> Vec<u8> {
+    [&usage_hour_key(account, window), key_id.as_bytes().as_slice(), endpoint.as_str().as_bytes()].concat()
 }
 
 pub(super) fn parse_usage_key(bytes: &[u8]) -> Result<RowKey, Damage> {

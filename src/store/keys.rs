@@ -5,7 +5,7 @@ use std::ops::Bound;
 use super::audit::Author;
 use super::changes::{Change, Deed};
 use super::directory::{DirectoryError, Page};
-use super::{Store, StoreError, codec, codec_numbers, damaged, engine, records};
+use super::{Store, StoreError, codec, damaged, engine, records};
 use crate::domain::id::{AccountId, KeyId};
 use crate::domain::key::{Key, KeyPatch, Successor};
 use crate::domain::time::Timestamp;
@@ -13,10 +13,6 @@ use crate::domain::time::Timestamp;
 /// Most keys of one account: enough for a key per service, few enough to read all of them at once.
 /// Revoked and expired keys are kept as history until their places are needed.
 pub const KEYS_PER_ACCOUNT_MAX: usize = 100;
-
-/// Last uses that are written in one batch: what a batch replaces in sled's memory is freed at its end, kilobytes for
-/// each row, and whoever wants to write keys waits for it.
-const LAST_USES_PER_STEP: usize = 500;
 
 /// A key and when it was last used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,37 +136,6 @@ impl Store {
             self.apply(lock, changes, by, Deed { action: "key.rotate", target: id.to_string() })?;
             Ok(new)
         })
-    }
-
-    /// How many keys have a last use that is newer in memory than on disk.
-    #[must_use]
-    pub fn unwritten_last_uses(&self) -> usize {
-        self.memory.touched()
-    }
-
-    /// Writes up to so many of those last uses, the first touched first.
-    ///
-    /// # Errors
-    /// When the store fails; the uses are then noted again at the keys' next use.
-    pub fn write_last_uses(&self, max: usize) -> Result<(), StoreError> {
-        let mut left = max;
-        while left > 0 && self.room.has_room() {
-            // The lock keeps a key that is being removed from coming back as a row without a key.
-            let _lock = self.writing.lock();
-            let touched = self.memory.drain_touched(left.min(LAST_USES_PER_STEP));
-            if touched.is_empty() {
-                break;
-            }
-            left = left.saturating_sub(LAST_USES_PER_STEP);
-            let mut batch = sled::Batch::default();
-            for (hash, at) in touched {
-                let hash = hash.as_bytes();
-                batch.insert(hash, codec_numbers::instant_value(hash, at));
-            }
-            self.trees.last_used.apply_batch(batch).map_err(engine("write last uses"))?;
-            self.committer.mark_dirty();
-        }
-        Ok(())
     }
 
     /// What must go so that the account can have one key more: nothing, or its oldest ended key.

@@ -8,11 +8,11 @@
 //! Tables hold pointers: one that has just doubled is more than half empty, and what is empty should be small.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use dashmap::DashSet;
 use foldhash::fast::RandomState;
@@ -25,6 +25,7 @@ use crate::domain::id::{AccountId, KeyId};
 use crate::domain::key::{Key, KeyHash, Scope};
 use crate::domain::plan::{Plan, PlanId};
 use crate::domain::time::Timestamp;
+use crate::domain::usage_hour::HourUsage;
 
 /// Before any instant that a key can be shown at.
 const NEVER_USED_MS: i64 = -1;
@@ -48,7 +49,7 @@ pub struct Holder {
     pub in_force: InForce,
 }
 
-/// Where the units of an account are counted. It is found once, and then asked without a look-up.
+/// Where the units of an account are counted, and what they are spent on. It is found once, and then asked without a look-up.
 #[derive(Clone)]
 pub struct AccountCounter(Arc<AccountEntry>);
 
@@ -56,14 +57,16 @@ pub(super) struct Memory {
     plans: RwLock<HashMap<PlanId, Plan, RandomState>>,
     accounts: DashSet<ByAccount, RandomState>,
     keys: DashSet<ByHash, RandomState>,
-    /// Keys whose last use is newer here than on disk, the first touched first.
-    touched: Mutex<VecDeque<KeyHash>>,
+    /// How many keys were looked at, when it was last looked for those whose last use is not on disk.
+    looked_at: AtomicUsize,
 }
 
 struct AccountEntry {
     id: AccountId,
     terms: RwLock<Terms>,
     lease: Mutex<Option<Lease>>,
+    /// What its requests of the last hour in which there were some came to.
+    usage: Mutex<Option<Box<HourUsage>>>,
 }
 
 struct KeyEntry {
@@ -93,7 +96,7 @@ impl Memory {
             plans: RwLock::default(),
             accounts: DashSet::with_capacity_and_hasher(accounts, RandomState::default()),
             keys: DashSet::with_capacity_and_hasher(keys, RandomState::default()),
-            touched: Mutex::default(),
+            looked_at: AtomicUsize::new(0),
         }
     }
 
@@ -105,8 +108,8 @@ impl Memory {
             return Ok(None);
         }
         key.last_used_ms.store(now.as_millis(), Ordering::Relaxed);
-        if !key.is_touched.load(Ordering::Relaxed) && !key.is_touched.swap(true, Ordering::AcqRel) {
-            self.touched.lock().push_back(*hash);
+        if !key.is_touched.load(Ordering::Relaxed) {
+            key.is_touched.store(true, Ordering::Release);
         }
         let terms = key.account.terms.read();
         Ok(Some(Holder {
@@ -155,6 +158,11 @@ impl Memory {
         mut each: impl FnMut(&AccountCounter) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.accounts.iter().try_for_each(|account| each(&AccountCounter(Arc::clone(&account.0))))
+    }
+
+    /// The counters of all accounts.
+    pub(super) fn all_counters(&self) -> Vec<AccountCounter> {
+        self.accounts.iter().map(|account| AccountCounter(Arc::clone(&account.0))).collect()
     }
 
     pub(super) fn find_terms(&self, account: AccountId) -> Option<Terms> {
@@ -224,7 +232,8 @@ impl Memory {
 
     /// Keeps an account that was not there.
     pub(super) fn add_account(&self, account: AccountId, terms: Terms) {
-        let entry = AccountEntry { id: account, terms: RwLock::new(terms), lease: Mutex::default() };
+        let entry =
+            AccountEntry { id: account, terms: RwLock::new(terms), lease: Mutex::default(), usage: Mutex::default() };
         self.accounts.insert(ByAccount(Arc::new(entry)));
     }
 
@@ -264,27 +273,23 @@ impl Memory {
         self.keys.get(hash).map(|key| key.0.last_used_ms.store(at.as_millis(), Ordering::Relaxed)).is_some()
     }
 
-    /// How many keys have a last use that is newer here than on disk.
-    pub(super) fn touched(&self) -> usize {
-        self.touched.lock().len()
+    /// Up to so many keys whose last use is newer here than on disk. Looks at all keys, from where it ended the last time.
+    pub(super) fn touched_keys(&self, max: usize) -> Vec<KeyHash> {
+        let (keys, mut looked_at) = (&self.keys, self.looked_at.load(Ordering::Relaxed));
+        let rotated = keys.iter().skip(looked_at).chain(keys.iter().take(looked_at));
+        let rotated = rotated.inspect(|_key| looked_at = looked_at.saturating_add(1));
+        let touched = rotated.filter(|key| key.0.is_touched.load(Ordering::Relaxed)).map(|key| key.0.hash);
+        let touched = touched.take(max).collect();
+        self.looked_at.store(looked_at.checked_rem(keys.len()).unwrap_or(0), Ordering::Relaxed);
+        touched
     }
 
-    /// Takes so many of those keys, the first touched first, with the instant of their last use.
-    pub(super) fn drain_touched(&self, max: usize) -> Vec<(KeyHash, Timestamp)> {
-        let mut touched = self.touched.lock();
-        let few = touched.len().min(max);
-        let drained: Vec<KeyHash> = touched.drain(..few).collect();
-        drop(touched);
-        drained
-            .into_iter()
-            .filter_map(|hash| {
-                let found = self.keys.get(&hash)?;
-                let key = &found.0;
-                // Before the read: a use that comes after it makes the key touched again.
-                key.is_touched.store(false, Ordering::Release);
-                Some((hash, Timestamp::from_millis(key.last_used_ms.load(Ordering::Acquire)).ok()?))
-            })
-            .collect()
+    /// When a key was last used, if that is newer than on disk, where it will be written.
+    pub(super) fn take_last_use(&self, hash: &KeyHash) -> Option<Timestamp> {
+        let key = &self.keys.get(hash)?.0;
+        // Before the read: a use that comes after it makes the key touched again.
+        let is_touched = key.is_touched.swap(false, Ordering::AcqRel);
+        is_touched.then(|| Timestamp::from_millis(key.last_used_ms.load(Ordering::Acquire)).ok())?
     }
 }
 
@@ -327,7 +332,21 @@ impl AccountCounter {
     pub(super) fn lease(&self) -> MutexGuard<'_, Option<Lease>> {
         self.0.lease.lock()
     }
+
+    /// What its requests came to.
+    pub(super) fn usage(&self) -> MutexGuard<'_, Option<Box<HourUsage>>> {
+        self.0.usage.lock()
+    }
 }
+
+/// The same one.
+impl PartialEq for AccountCounter {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for AccountCounter {}
 
 impl fmt::Debug for AccountCounter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

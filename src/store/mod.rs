@@ -6,7 +6,8 @@
 //! - `links`: links; `recording`, `clicks`: what becomes of them, written and read; `deferred`: what is yet to be.
 //! - `memory`, `memory_links`: the copies that requests read; `changes`: the transaction that writes both.
 //! - `counters`: units used; `take` decides and counts in one step, from blocks taken by compare-and-swap.
-//! - `usage`: what each key spent on each endpoint, per hour. What is ahead of its rows is in files beside sled.
+//! - `usage`: what each key spent on each endpoint, per hour. That of the running hour is in memory, and in files beside
+//!   sled.
 //! - `idempotency`: answers that are given again.
 //! - `audit`: one line per administrative write, in the same transaction as the write.
 //! - `room`: keeps a full disk away from sled.
@@ -31,6 +32,7 @@ mod disk;
 mod idempotency;
 mod journal_files;
 mod keys;
+mod last_uses;
 mod links;
 mod load;
 mod marker;
@@ -49,6 +51,7 @@ mod room;
 mod usage;
 mod usage_folding;
 mod usage_journal;
+mod usage_noted;
 mod verify;
 mod writes;
 
@@ -73,7 +76,6 @@ pub use self::recording::{Event, VisitorId};
 pub use self::records::AuditEntry;
 pub use self::records_links::Tallies;
 pub use self::restore::{Restore, RestoreError};
-pub use self::usage::{ENDPOINTS_MAX, UsageChange};
 pub use self::verify::{Fault, Verified, VerifyError};
 pub use self::writes::StoreWrites;
 
@@ -85,9 +87,11 @@ use self::memory::Memory;
 use self::memory_links::LinkMemory;
 use self::room::Room;
 use self::usage_journal::Journal;
+use self::usage_noted::NotedUsage;
 use self::writes::Writes;
 use crate::domain::decision::{Cost, Decision, Limit, Used};
 use crate::domain::id::AccountId;
+use crate::domain::key::KeyHash;
 use crate::domain::window::Window;
 use crate::durations::Noted;
 
@@ -185,6 +189,9 @@ pub struct Store {
     memory: Arc<Memory>,
     links: LinkMemory,
     deferred: Deferred,
+    /// Of keys whose last use is to be written.
+    last_uses: Mutex<Vec<KeyHash>>,
+    noted: NotedUsage,
     usage_journal: Mutex<Journal>,
     /// Held by whoever writes plans, accounts, keys or the audit trail: administrative writes are
     /// rare, and under one lock each of their rules is a read and a write that nothing comes between.

@@ -36,6 +36,7 @@ use super::open_engine::{open_engine, open_trees};
 use super::records::{self, Phase, StateV1};
 use super::room::{FREE_BYTES_TO_OPEN, Room, free_bytes};
 use super::usage_journal::Journal;
+use super::usage_noted::NotedUsage;
 use super::writes::Writes;
 use super::{Store, StoreError, StoreOptions, Trees, damaged, engine, load};
 use crate::domain::plan::Plan;
@@ -149,6 +150,8 @@ impl Store {
             writing: Mutex::new(Writing { next_number, is_closed: false }),
             memory,
             links,
+            last_uses: Mutex::default(),
+            noted: NotedUsage::default(),
             usage_journal: Mutex::new(Journal::load(dir, &trees, unsynced)?),
             deferred: Deferred::load(&trees).map_err(|error| damage(dir, &error))?,
             trees,
@@ -156,7 +159,7 @@ impl Store {
             seal: Seal::new(dir, opened, lock),
         };
         store.write_phase(Phase::Open).map_err(|error| damage(dir, &error))?;
-        store.remove_folded_usage().map_err(|error| damage(dir, &error))?;
+        store.remove_used_up_usage().map_err(|error| damage(dir, &error))?;
         // The files that sled has just made are durable once their directory is.
         File::open(dir.join(ENGINE_DIR)).and_then(|engine| engine.sync_all()).map_err(unusable)?;
         Marker::open(opened).write(dir).map_err(unusable)?;
@@ -175,11 +178,11 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn close(&self) -> Result<(), StoreError> {
-        self.write_last_uses(usize::MAX)?;
+        self.write_all_last_uses()?;
         self.writing.lock().is_closed = true;
         self.counters.settle_all()?;
         self.write_phase(Phase::Closed)?;
-        self.remove_folded_usage()?;
+        self.remove_used_up_usage()?;
         self.committer.stop();
         self.seal.close().map_err(|error| StoreError::Commit { reason: error.to_string() })
     }
@@ -211,7 +214,7 @@ impl Store {
         self.memory.clear();
         self.links.clear();
         self.deferred.clear();
-        self.clear_usage_journal()?;
+        self.clear_usage()?;
         load::all(&self.trees, &self.memory, &self.links)
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::codec::{self, Damage};
-use crate::domain::usage::{BUCKETS, Latency, RowKey, Sum, Tally, UsageRow};
+use crate::domain::usage::{BUCKETS, Latency, RowKey, Tally, UsageRow};
 
 const V1: u8 = 1;
 const V2: u8 = 2;
@@ -20,15 +20,34 @@ struct TallyV1 {
 
 /// A row's key, and its figures in the order of the record: what the row is to be.
 type JournalRowV1 = (Vec<u8>, u64, u64, u64, [u64; BUCKETS]);
-/// The same: what is to be added to the row, and units that are given back.
+/// The same, as it was written in November 2026: what is to be added to the row, and units that are given back.
 type JournalRowV2 = (Vec<u8>, u64, u64, u64, [u64; BUCKETS], u64);
 
 /// What a record of the journal says, by the keys of rows.
 pub(super) enum JournalRows {
-    /// What rows are to be: in records of earlier versions.
+    /// What rows are to be.
     Tallies(Vec<(Vec<u8>, Tally)>),
-    /// What is to be added to them.
+    /// What is to be added to them: in records of an earlier version.
     Sums(Vec<(Vec<u8>, Sum)>),
+}
+
+/// What an earlier version's journal says is to be added to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Sum {
+    tally: Tally,
+    given_back: u64,
+}
+
+impl Sum {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.tally.add(&other.tally);
+        self.given_back = self.given_back.saturating_add(other.given_back);
+    }
+
+    pub(super) fn add_to(&self, tally: &mut Tally) {
+        tally.add(&self.tally);
+        tally.used = tally.used.saturating_sub(self.given_back);
+    }
 }
 
 /// What of the journal the rows have already.
@@ -72,21 +91,20 @@ pub(super) fn usage_from_bytes(key: &[u8], bytes: &[u8]) -> Result<UsageRow, Dam
     Ok(UsageRow { spender, endpoint, tally: tally_from_bytes(bytes)? })
 }
 
-pub(super) fn journal_to_bytes<'r>(rows: &[(&'r RowKey, &'r Sum)]) -> Result<Vec<u8>, bincode::Error> {
-    let row = |&(key, sum): &(&'r RowKey, &'r Sum)| {
-        let Sum { tally: Tally { used, denied, errors, latency: Latency(latency) }, given_back } = *sum;
-        (KeyBytes(key), used, denied, errors, latency, given_back)
+pub(super) fn journal_to_bytes<'r>(rows: &'r [(Vec<u8>, Tally)]) -> Result<Vec<u8>, bincode::Error> {
+    let row = |&(ref key, Tally { used, denied, errors, latency: Latency(latency) }): &'r (Vec<u8>, Tally)| {
+        (KeyBytes(key), used, denied, errors, latency)
     };
     let rows: Vec<_> = rows.iter().map(row).collect();
-    codec::seal_compact(V2, &rows, rows.len().saturating_mul(JOURNAL_ROW_BYTES))
+    codec::seal_compact(V1, &rows, rows.len().saturating_mul(JOURNAL_ROW_BYTES))
 }
 
 /// A row's key, written at once and not byte by byte; the record is the same.
-struct KeyBytes<'r>(&'r RowKey);
+struct KeyBytes<'r>(&'r [u8]);
 
 impl Serialize for KeyBytes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&codec::usage_key(self.0))
+        serializer.serialize_bytes(self.0)
     }
 }
 
@@ -110,21 +128,20 @@ mod tests {
     use super::*;
     use crate::domain::endpoint::{ENDPOINT_BYTES_MAX, EndpointName};
     use crate::domain::id::{AccountId, KeyId};
-    use crate::domain::usage::Spender;
     use crate::domain::window::Window;
 
     #[test]
     fn a_record_of_the_longest_names_and_the_largest_figures_fits() {
         let (account_id, key_id) = (AccountId::from_bytes([255; 16]), KeyId::from_bytes([255; 16]));
-        let spender = Spender { account_id, window: Window::from_hours(u32::MAX), key_id };
-        let key = RowKey { spender, endpoint: EndpointName::parse(&"x".repeat(ENDPOINT_BYTES_MAX)).unwrap() };
+        let endpoint = EndpointName::parse(&"x".repeat(ENDPOINT_BYTES_MAX)).unwrap();
+        let key = codec::usage_key(account_id, Window::from_hours(u32::MAX), key_id, &endpoint);
         let most = u64::MAX;
         let tally = Tally { used: most, denied: most, errors: most, latency: Latency([most; BUCKETS]) };
-        let sum = Sum { tally, given_back: most };
+        let rows = vec![(key, tally); RECORD_ROWS];
 
-        let bytes = journal_to_bytes(&vec![(&key, &sum); RECORD_ROWS]).unwrap();
+        let bytes = journal_to_bytes(&rows).unwrap();
 
-        let JournalRows::Sums(rows) = journal_from_bytes(&bytes).unwrap() else { unreachable!() };
-        assert_eq!(rows, vec![(codec::usage_key(&key), sum); RECORD_ROWS]);
+        let JournalRows::Tallies(found) = journal_from_bytes(&bytes).unwrap() else { unreachable!() };
+        assert_eq!(found, rows);
     }
 }

@@ -1,40 +1,15 @@
-//! Usage: rows sorted by account, hour, key and endpoint. One thread adds to them (`../usage.rs`), by way of a journal
-//! (`usage_journal.rs`): what is read here is complete once that is folded (`usage_folding.rs`).
-//!
-//! An account's rows of one hour are bounded, so that whoever makes endpoints up fills nothing.
-
-use std::collections::BTreeSet;
+//! Usage: rows sorted by account, hour, key and endpoint. They are written by way of memory (`usage_noted.rs`) and a
+//! journal (`usage_journal.rs`): what is read here is complete once that is folded (`usage_folding.rs`).
 
 use super::records_usage as records;
-use super::{Store, StoreError, codec, damaged, engine};
-use crate::domain::endpoint::EndpointName;
+use super::{Store, StoreError, Trees, codec, damaged, engine};
 use crate::domain::id::AccountId;
-use crate::domain::usage::{Change, OTHER_KEYS, RowKey, Spender, UsageRow};
+use crate::domain::usage::{Tally, UsageRow};
+use crate::domain::usage_hour::HourUsage;
 use crate::domain::window::Window;
 
-/// Endpoints of an account and hour that have rows of their own: more than anybody reads. The rest are `other`.
-pub const ENDPOINTS_MAX: usize = 200;
-/// Rows of an account and hour, of a key and an endpoint each, before a new one is the key's `other`: five keys with all
-/// endpoints, or a hundred keys with ten. Before it is that of [`OTHER_KEYS`]: twice as many.
-const ROWS_MAX: usize = 1000;
 /// Rows that one purge step deletes, as for counters.
 const PURGE_STEP_ROWS: usize = 1000;
-
-/// A change of one row of usage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageChange {
-    /// The row.
-    pub row: RowKey,
-    /// What came.
-    pub change: Change,
-}
-
-/// What an account's hour has rows of.
-#[derive(Default)]
-pub(super) struct Hour {
-    endpoints: BTreeSet<EndpointName>,
-    rows: usize,
-}
 
 impl Store {
     /// An account's rows in the windows from `first` to before `end`, the oldest hour first.
@@ -94,37 +69,28 @@ impl Store {
         while self.purge_usage_step(account, Window::from_hours(u32::MAX))? {}
         Ok(())
     }
-
-    /// What an account's hour has rows of.
-    pub(super) fn read_hour(&self, (account, window): (AccountId, Window)) -> Result<Hour, StoreError> {
-        let mut hour = Hour::default();
-        for key in self.trees.usage.scan_prefix(codec::usage_hour_key(account, window)).keys() {
-            let key = key.map_err(engine("list usage"))?;
-            let RowKey { spender: _, endpoint } = codec::parse_usage_key(&key).map_err(damaged("usage", &key))?;
-            hour.note(endpoint);
-        }
-        Ok(hour)
-    }
 }
 
-impl Hour {
-    pub(super) fn note(&mut self, endpoint: EndpointName) {
-        self.rows = self.rows.saturating_add(1);
-        if endpoint != EndpointName::OTHER {
-            self.endpoints.insert(endpoint);
+/// What an account's rows of an hour say. A damaged one is passed over: what is noted of the account must not wait for it.
+pub(super) fn read_hour(trees: &Trees, account: AccountId, window: Window) -> Result<HourUsage, StoreError> {
+    let mut hour = HourUsage::new(window);
+    for row in trees.usage.scan_prefix(codec::usage_hour_key(account, window)) {
+        match read(row) {
+            Ok(UsageRow { spender, endpoint, tally }) => hour.set(spender.key_id, &endpoint, tally),
+            Err(error @ StoreError::Damaged { .. }) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "usage of a damaged row is lost");
+            }
+            Err(error) => return Err(error),
         }
     }
+    Ok(hour)
+}
 
-    /// Where a change goes whose row there is none of yet.
-    pub(super) fn place(&self, row: &RowKey) -> RowKey {
-        let has_place = self.endpoints.len() < ENDPOINTS_MAX || self.endpoints.contains(&row.endpoint);
-        if has_place && self.rows < ROWS_MAX {
-            return row.clone();
-        }
-        let keys_have_place = self.rows < ROWS_MAX.saturating_mul(2);
-        let key_id = if keys_have_place { row.spender.key_id } else { OTHER_KEYS };
-        RowKey { spender: Spender { key_id, ..row.spender }, endpoint: EndpointName::OTHER }
-    }
+/// What the row under a key says, if there is one.
+pub(super) fn find_tally(trees: &Trees, key: &[u8]) -> Result<Option<Tally>, StoreError> {
+    let bytes = trees.usage.get(key).map_err(engine("read usage"))?;
+    bytes.map(|bytes| records::tally_from_bytes(&bytes)).transpose().map_err(damaged("usage", key))
 }
 
 fn read(row: sled::Result<(sled::IVec, sled::IVec)>) -> Result<UsageRow, StoreError> {

@@ -1,178 +1,247 @@
-//! Folding: what the journal of usage says is added to the rows, in their order, so that rows beside each other are read
-//! and written together.
+//! Folding: what the journal of usage says is written to rows.
 //!
-//! A step writes rows, and in the same transaction how far folding has come. So a crash leaves each row with what a file
-//! says of it or without, and it is known which: nothing is added twice. That is also why one folding ends before the next
-//! begins. Its files may still be there by then: they go once what was folded is on disk.
+//! It goes by turns. A turn ends the journal's file, goes round all accounts, and writes what they used in the running
+//! hour to the journal once more; what they used in hours that are over goes to rows, a step at a time, in the order of
+//! the rows. Then nothing needs the files that were there when it began. So it also bounds the journal: however often an
+//! account asks in an hour, there is one turn for that.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::vec;
 
 use super::changes::{encode, transact};
-use super::records_usage::{self as records, Folded};
-use super::usage::Hour;
-use super::{Store, StoreError, Trees, codec, damaged, engine};
+use super::memory::AccountCounter;
+use super::records_usage::{self as records, Folded, Sum};
+use super::usage_journal::Journal;
+use super::{Store, StoreError, Trees, codec, damaged, engine, usage};
+use crate::clock::Stopwatch;
 use crate::domain::id::AccountId;
-use crate::domain::usage::{RowKey, Sum, Tally};
+use crate::domain::usage::Tally;
+use crate::domain::usage_hour::HourUsage;
 use crate::domain::window::Window;
 
-/// Where it is kept how far folding has come, among what the store says of itself.
+/// Where an earlier version kept how far folding had come, among what the store says of itself.
 const FOLDED_KEY: &str = "usage_folded";
-/// Rows that are folded at a time: an operator's write waits for some milliseconds.
-const FOLD_ROWS: usize = 300;
-/// Steps of folding in a round, where it has fallen behind: what comes meanwhile waits for the next round.
-const FOLD_STEPS_MAX: usize = 20;
+/// Accounts that a step of a turn looks at, and rows that it writes to sled: an operator's write waits for some
+/// milliseconds.
+const STEP_ACCOUNTS: usize = 2000;
+const STEP_ROWS: usize = 300;
+/// A turn begins this long after the last one, if an hour is over for some account.
+const TURN_EVERY_US: u64 = 60_000_000;
+/// Or with so many rows in the journal (about 80 bytes of disk each, and as much work at the start after a crash), and
+/// twice as many again as the last turn wrote to it: so a turn costs less than what it is for.
+const JOURNAL_ROWS_MAX: usize = 500_000;
 
-/// What is being folded.
-pub(super) struct Folding {
-    /// The last file that was folded before.
-    pub(super) done: u64,
-    /// The last file that it comes from.
-    pub(super) until: u64,
-    /// What is yet to be added to rows, by their keys in the store.
-    pub(super) rows: BTreeMap<Vec<u8>, Sum>,
-}
-
-/// What a step writes.
+/// The turn that is under way, or the last one.
 #[derive(Default)]
-struct Step {
-    rows: BTreeMap<Vec<u8>, Tally>,
-    /// What the account's hour has rows of to which something was added last, if it got a new one.
-    hour: Option<((AccountId, Window), Hour)>,
+pub(super) struct Turn {
+    stage: Stage,
+    /// The last file that will be of no use.
+    until: u64,
+    /// Rows that it wrote to the journal once more.
+    rewritten: usize,
+    begun: Option<(Stopwatch, Window)>,
 }
+
+#[derive(Default)]
+enum Stage {
+    #[default]
+    Done,
+    /// These accounts are yet to be looked at.
+    Accounts(vec::IntoIter<AccountCounter>),
+    /// Rows after those of this account and hour are yet to be written.
+    Rows(Option<(AccountId, Window)>),
+}
+
+/// Rows on their way to sled, by their keys.
+type Rows = BTreeMap<Vec<u8>, Tally>;
 
 impl Store {
-    /// Goes on with folding if there is some to be done, by one step, or by more while too many rows are ahead.
+    /// Goes on with the turn by one step, or begins one if it is time. `now`: the hour that runs.
     ///
     /// # Errors
     /// When the store fails or is closed; then it is tried again.
-    pub fn fold_usage(&self) -> Result<(), StoreError> {
-        self.remove_folded_usage()?;
-        for _step in 0..FOLD_STEPS_MAX {
-            let mut journal = self.usage_journal.lock();
-            if journal.is_due() {
-                journal.begin_folding();
-            }
-            if !journal.is_folding() {
-                return Ok(());
-            }
-            let is_behind = journal.has_too_many();
-            drop(journal);
-            self.fold_step()?;
-            if !is_behind {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Folds all of it, so that whoever reads the rows next sees what was added so far.
-    ///
-    /// # Errors
-    /// When the store fails or is closed; then it is tried again.
-    pub fn fold_all_usage(&self) -> Result<(), StoreError> {
-        self.fold_to_end()?;
-        let mut journal = self.usage_journal.lock();
-        if journal.can_begin() {
-            journal.begin_folding();
-        }
-        drop(journal);
-        self.fold_to_end()
-    }
-
-    /// Ends the folding that is under way, if one is.
-    fn fold_to_end(&self) -> Result<(), StoreError> {
-        while self.usage_journal.lock().is_folding() {
-            self.fold_step()?;
-        }
-        Ok(())
-    }
-
-    /// Folds so many rows. What concerns a damaged one is passed over with an error line: the usage of all others must
-    /// not wait for it.
-    fn fold_step(&self) -> Result<(), StoreError> {
+    pub fn fold_usage(&self, now: Window) -> Result<(), StoreError> {
+        self.remove_used_up_usage()?;
         let lock = self.lock_rows()?;
         let mut journal = self.usage_journal.lock();
-        let folding = &mut journal.folding;
-        let (mut step, mut last) = (Step::default(), None);
-        for (key, sum) in folding.rows.iter().take(FOLD_ROWS) {
-            last = Some(key);
-            match self.fold_row(&mut step, key, sum) {
-                Err(error @ StoreError::Damaged { .. }) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, "usage of a damaged row is lost");
+        if journal.is_due(now) {
+            journal.begin_turn(self.memory.all_counters(), now);
+        }
+        journal.turn.begun.get_or_insert_with(|| (Stopwatch::start(), now));
+        if matches!(journal.turn.stage, Stage::Done) {
+            return Ok(());
+        }
+        let done = self.turn_on(&mut journal, now);
+        if done.is_err() {
+            // It has not seen all accounts, so it says of no file that it is of no use.
+            journal.turn.stage = Stage::Done;
+        }
+        drop((journal, lock));
+        self.note_usage_written();
+        done
+    }
+
+    fn turn_on(&self, journal: &mut Journal, now: Window) -> Result<(), StoreError> {
+        match &mut journal.turn.stage {
+            Stage::Done => {}
+            Stage::Accounts(left) => {
+                let step: Vec<AccountCounter> = left.take(STEP_ACCOUNTS).collect();
+                let is_last = left.len() == 0;
+                step.iter().try_for_each(|counter| self.look_at(journal, counter, now))?;
+                if is_last {
+                    // What accounts have left before they were looked at.
+                    journal.take_ended(&self.trees, &self.noted)?;
+                    journal.turn.stage = Stage::Rows(None);
                 }
-                other => other?,
+                journal.write_records()?;
+            }
+            Stage::Rows(after) => {
+                let after = *after;
+                let last = self.fold_rows(journal, after)?;
+                journal.turn.stage = last.map_or(Stage::Done, |last| Stage::Rows(Some(last)));
+                if last.is_none() {
+                    journal.used_up = Some((journal.turn.until, self.committer.numbers().next()));
+                }
             }
         }
-        let last = last.filter(|_key| folding.rows.len() > FOLD_ROWS).cloned();
-        let folded = Folded { done: folding.done, until: folding.until, last };
-        step.write(&self.trees, &folded)?;
-        for _row in 0..FOLD_ROWS {
-            folding.rows.pop_first();
-        }
-        if !journal.is_folding() {
-            journal.end_folding(self.committer.numbers().next());
-        }
+        Ok(())
+    }
+
+    /// Writes all rows of an account, so that whoever reads them next sees what was noted so far.
+    ///
+    /// # Errors
+    /// When the store fails or is closed.
+    pub fn fold_usage_of(&self, account: AccountId) -> Result<(), StoreError> {
+        let Some(counter) = self.memory.find_counter(account) else { return Ok(()) };
+        let lock = self.lock_rows()?;
+        let mut journal = self.usage_journal.lock();
+        journal.take_ended(&self.trees, &self.noted)?;
+        let mut rows = Rows::new();
+        self.add_rows(&mut journal, &counter, &mut rows)?;
+        let of_account = (account, Window::from_hours(0))..=(account, Window::from_hours(u32::MAX));
+        journal.ended.range(of_account).for_each(|((account, _), hour)| extend(&mut rows, *account, hour));
+        journal.write_records()?;
+        write(&self.trees, &rows)?;
         drop((journal, lock));
         self.note_usage_written();
         Ok(())
     }
 
-    /// Adds to a row, or to another one if there is no place for it. What is of an account that was removed is passed over.
-    fn fold_row(&self, step: &mut Step, key: &[u8], sum: &Sum) -> Result<(), StoreError> {
-        let row = codec::parse_usage_key(key).map_err(damaged("usage_journal", key))?;
-        if !self.memory.has_account(row.spender.account_id) {
-            return Ok(());
+    /// Writes all rows of all accounts, so that whoever reads them next sees what was noted so far.
+    ///
+    /// # Errors
+    /// When the store fails or is closed.
+    pub fn fold_all_usage(&self) -> Result<(), StoreError> {
+        self.write_usage()?;
+        for some in self.memory.all_counters().chunks(STEP_ROWS) {
+            let _lock = self.lock_rows()?;
+            let mut journal = self.usage_journal.lock();
+            let mut rows = Rows::new();
+            some.iter().try_for_each(|counter| self.add_rows(&mut journal, counter, &mut rows))?;
+            journal.write_records()?;
+            write(&self.trees, &rows)?;
         }
-        if let Some(tally) = self.find_tally(step, key)? {
-            step.put(key.to_vec(), tally, sum);
-            return Ok(());
+        let mut after = None;
+        loop {
+            let _lock = self.lock_rows()?;
+            after = self.fold_rows(&mut self.usage_journal.lock(), after)?;
+            if after.is_none() {
+                break;
+            }
         }
-        let hour = self.hour(step, &row)?;
-        let placed = hour.place(&row);
-        let key = codec::usage_key(&placed);
-        let found = if placed == row { None } else { self.find_tally(step, &key)? };
-        if found.is_none()
-            && let Some((_place, hour)) = &mut step.hour
-        {
-            hour.note(placed.endpoint);
-        }
-        step.put(key, found.unwrap_or_default(), sum);
+        self.note_usage_written();
         Ok(())
     }
 
-    /// What the row's hour has rows of, those included that the step writes.
-    fn hour<'s>(&self, step: &'s mut Step, row: &RowKey) -> Result<&'s mut Hour, StoreError> {
-        let place = (row.spender.account_id, row.spender.window);
-        let known = step.hour.take().filter(|(known, _hour)| *known == place);
-        let known = match known {
-            Some(known) => known,
-            // None of its rows in the step is new.
-            None => (place, self.read_hour(place)?),
-        };
-        Ok(&mut step.hour.insert(known).1)
+    /// Looks at an account in a turn.
+    fn look_at(&self, journal: &mut Journal, counter: &AccountCounter, now: Window) -> Result<(), StoreError> {
+        let (account, mut held) = (counter.account_id(), counter.usage());
+        let Some(hour) = held.as_deref_mut() else { return Ok(()) };
+        if hour.window() == now {
+            // One that is not complete is on a list, and in no file yet.
+            if hour.is_whole() {
+                hour.unwrite();
+                let rows = journal.note(account, hour.window(), hour.take_unwritten());
+                journal.turn.rewritten = journal.turn.rewritten.saturating_add(rows);
+            }
+            return Ok(());
+        }
+        journal.complete_running(&self.trees, &self.noted, account, hour)?;
+        if let Some(hour) = held.take() {
+            journal.keep_ended(account, *hour);
+        }
+        Ok(())
     }
 
-    fn find_tally(&self, step: &Step, key: &[u8]) -> Result<Option<Tally>, StoreError> {
-        if let Some(tally) = step.rows.get(key) {
-            return Ok(Some(*tally));
+    /// Adds the rows of the hour that an account is in.
+    fn add_rows(&self, journal: &mut Journal, counter: &AccountCounter, rows: &mut Rows) -> Result<(), StoreError> {
+        let (account, mut held) = (counter.account_id(), counter.usage());
+        let Some(hour) = held.as_deref_mut() else { return Ok(()) };
+        journal.complete_running(&self.trees, &self.noted, account, hour)?;
+        journal.note(account, hour.window(), hour.take_unwritten());
+        extend(rows, account, hour);
+        Ok(())
+    }
+
+    /// Writes some rows of hours that are over, those after an account's hour, and forgets them. Answers where it
+    /// stopped; `None`: there are no more. What is of an account that was removed is passed over.
+    fn fold_rows(
+        &self,
+        journal: &mut Journal,
+        after: Option<(AccountId, Window)>,
+    ) -> Result<Option<(AccountId, Window)>, StoreError> {
+        let (mut rows, mut done) = (Rows::new(), Vec::new());
+        for (place, hour) in journal.ended.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)) {
+            if self.memory.has_account(place.0) {
+                extend(&mut rows, place.0, hour);
+            }
+            done.push(*place);
+            if rows.len() >= STEP_ROWS {
+                break;
+            }
         }
-        let bytes = self.trees.usage.get(key).map_err(engine("read usage"))?;
-        bytes.map(|bytes| records::tally_from_bytes(&bytes)).transpose().map_err(damaged("usage", key))
+        write(&self.trees, &rows)?;
+        done.iter().for_each(|place| drop(journal.ended.remove(place)));
+        Ok(done.last().copied().filter(|_last| rows.len() >= STEP_ROWS))
     }
 }
 
-impl Step {
-    fn put(&mut self, key: Vec<u8>, mut tally: Tally, sum: &Sum) {
-        tally.add_sum(sum);
-        self.rows.insert(key, tally);
+impl Journal {
+    fn is_due(&self, now: Window) -> bool {
+        let is_running = !matches!(self.turn.stage, Stage::Done);
+        // Else the files of the last one would be there for longer than they are of use.
+        if is_running || self.used_up.is_some() {
+            return false;
+        }
+        let rows_max = self.turn.rewritten.saturating_mul(2).saturating_add(JOURNAL_ROWS_MAX);
+        let is_over = match &self.turn.begun {
+            None => !self.ended.is_empty(),
+            Some((begun, hour)) => begun.elapsed_us() >= TURN_EVERY_US && (*hour != now || !self.ended.is_empty()),
+        };
+        is_over || self.written > rows_max
     }
 
-    fn write(self, trees: &Trees, folded: &Folded) -> Result<(), StoreError> {
-        let mut marker = sled::Batch::default();
-        marker.insert(FOLDED_KEY, records::folded_to_bytes(folded).map_err(encode("meta"))?);
-        transact(&[(&trees.usage, batch(&self.rows)?), (&trees.meta, marker)])
+    fn begin_turn(&mut self, accounts: Vec<AccountCounter>, now: Window) {
+        self.turn = Turn {
+            stage: Stage::Accounts(accounts.into_iter()),
+            until: self.files.end(),
+            rewritten: 0,
+            begun: Some((Stopwatch::start(), now)),
+        };
+        self.written = 0;
     }
+}
+
+fn extend(rows: &mut Rows, account: AccountId, hour: &HourUsage) {
+    rows.extend(
+        hour.rows()
+            .map(|(key_id, endpoint, tally)| (codec::usage_key(account, hour.window(), key_id, endpoint), tally)),
+    );
+}
+
+fn write(trees: &Trees, rows: &Rows) -> Result<(), StoreError> {
+    trees.usage.apply_batch(batch(rows)?).map_err(engine("write usage"))
 }
 
 fn batch<'r>(rows: impl IntoIterator<Item = (&'r Vec<u8>, &'r Tally)>) -> Result<sled::Batch, StoreError> {
@@ -183,18 +252,34 @@ fn batch<'r>(rows: impl IntoIterator<Item = (&'r Vec<u8>, &'r Tally)>) -> Result
     Ok(batch)
 }
 
-/// How far folding has come.
+/// How far an earlier version's folding had come.
 pub(super) fn read_folded(trees: &Trees) -> Result<Folded, StoreError> {
     let bytes = trees.meta.get(FOLDED_KEY).map_err(engine("read how far usage is folded"))?;
     let folded = bytes.map(|bytes| records::folded_from_bytes(&bytes)).transpose();
     Ok(folded.map_err(damaged("meta", FOLDED_KEY.as_bytes()))?.unwrap_or_default())
 }
 
-/// Writes what rows are to be, as journals of earlier versions say. Of accounts that are gone, too: purging removes that.
-pub(super) fn write_tallies(trees: &Trees, rows: &BTreeMap<Vec<u8>, Tally>) -> Result<(), StoreError> {
-    let mut left = rows.iter();
+/// Writes what a journal of an earlier version comes to, which said what is to be added to rows: that of its files after
+/// `done`, up to `until`. How far it has come is written in the same transaction: nothing is added twice.
+pub(super) fn write_sums(
+    trees: &Trees,
+    done: u64,
+    until: u64,
+    sums: &BTreeMap<Vec<u8>, Sum>,
+) -> Result<(), StoreError> {
+    let mut left = sums.iter();
     while left.len() > 0 {
-        trees.usage.apply_batch(batch(left.by_ref().take(FOLD_ROWS))?).map_err(engine("write usage"))?;
+        let (mut rows, mut last) = (Rows::new(), None);
+        for (key, sum) in left.by_ref().take(STEP_ROWS) {
+            let mut tally = usage::find_tally(trees, key)?.unwrap_or_default();
+            sum.add_to(&mut tally);
+            rows.insert(key.clone(), tally);
+            last = Some(key.clone());
+        }
+        let folded = Folded { done, until, last: last.filter(|_key| left.len() > 0) };
+        let mut marker = sled::Batch::default();
+        marker.insert(FOLDED_KEY, records::folded_to_bytes(&folded).map_err(encode("meta"))?);
+        transact(&[(&trees.usage, batch(&rows)?), (&trees.meta, marker)])?;
     }
     Ok(())
 }

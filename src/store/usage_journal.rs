@@ -1,184 +1,212 @@
-//! The journal of usage: what is ahead of its rows.
+//! The journal of usage: what rows are to be.
 //!
-//! To write a row costs as much as a request, and with many keys each request is a row's. So what comes is written to
-//! files beside sled (`journal_files.rs`), and on disk with the next commit; the rows themselves are written later
-//! (`usage_folding.rs`), each once for all that came meanwhile, and then the files that named them are removed.
+//! To write a row to sled costs as much as a request, and with many keys each request is a row's. So for as long as its
+//! hour runs, usage is with the account in memory, and what changes is written to files beside sled
+//! (`journal_files.rs`), which are on disk with the next commit. Once the hour is over its rows are written to sled
+//! (`usage_folding.rs`), each once, and the files go that named them.
 //!
-//! The journal says what is to be added to rows, so that nothing need be read to write it; that each of it is added
-//! once, whatever a crash leaves, is folding's to see to.
+//! A record says what a row is to be, whatever it was: the newest one counts, and sled's row is what is older than all
+//! of them. So it does no harm if a row is written twice, to either place, wherever a crash comes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::{io, slice};
-
-use foldhash::fast::RandomState;
-use indexmap::IndexMap;
 
 use super::changes::encode;
 use super::commits::Commits;
 use super::journal_files::{self, JournalFiles, Place, Unsynced};
+use super::memory::AccountCounter;
 use super::open::{damage, unusable};
-use super::records_usage::{self as records, Folded, JournalRows};
-use super::usage::UsageChange;
-use super::usage_folding::{self as folding, Folding};
-use super::{OpenError, Store, StoreError, Trees, codec};
-use crate::clock::Stopwatch;
-use crate::domain::usage::{Change, RowKey, Sum};
+use super::records_usage::{self as records, JournalRows};
+use super::usage_folding::{self as folding, Turn};
+use super::usage_noted::NotedUsage;
+use super::{OpenError, Store, StoreError, Trees, codec, usage};
+use crate::domain::endpoint::EndpointName;
+use crate::domain::id::{AccountId, KeyId};
+use crate::domain::usage::{Change, Tally};
+use crate::domain::usage_hour::HourUsage;
+use crate::domain::window::Window;
 
 /// The directory of its files, in the data directory.
 pub(super) const JOURNAL_DIR: &str = "usage-journal";
 /// Rows that a record has, of about 80 bytes each, and of 311 at most: they fit a record whatever they are.
 pub(super) const RECORD_ROWS: usize = 400;
-/// Changes that are added up before it is written: some hundred microseconds of an operator's wait.
-const RECORD_CHANGES: usize = 5000;
-/// Folding begins this long after it last began, or sooner with so many rows ahead (about 300 bytes of memory each), or
-/// with so many in the journal (about 80 bytes of disk each, and as much work at the start after a crash).
-const FOLD_EVERY_US: u64 = 60_000_000;
-const AHEAD_MAX: usize = 100_000;
-const JOURNAL_MAX: usize = 500_000;
 
-/// The journal, and what of it is in memory.
+/// The journal, and what is on its way from it to sled. One thread at a time writes usage, to either.
 pub(super) struct Journal {
-    files: JournalFiles,
-    /// What is to be added to rows since folding began.
-    ahead: IndexMap<RowKey, Ahead, RandomState>,
-    /// What is in no record yet, by the places of its rows there: at most as many as a record has.
-    unwritten: Vec<(usize, Sum)>,
-    /// What folding has yet to add.
-    pub(super) folding: Folding,
-    /// The last file that is folded, and the commit with which that is on disk: then it can go.
-    folded: Option<(u64, u64)>,
-    /// Rows in the records since folding began.
-    written: usize,
-    since_folding: Option<Stopwatch>,
-}
-
-#[derive(Default)]
-struct Ahead {
-    /// What is in records.
-    written: Sum,
-    /// The place of what is in none.
-    unwritten: Option<usize>,
+    pub(super) files: JournalFiles,
+    /// What is in no record yet, by the keys of rows.
+    unwritten: Vec<(Vec<u8>, Tally)>,
+    /// Rows in the records since the last turn began.
+    pub(super) written: usize,
+    /// What accounts used in hours that they have left, until it is folded.
+    pub(super) ended: BTreeMap<(AccountId, Window), HourUsage>,
+    pub(super) turn: Turn,
+    /// The last file that is of no use any more, and the commit with which that is so on disk.
+    pub(super) used_up: Option<(u64, u64)>,
 }
 
 impl Journal {
     /// Reads what an earlier process has left in the data directory.
     pub(super) fn load(data_dir: &Path, trees: &Trees, unsynced: Arc<Unsynced>) -> Result<Self, OpenError> {
-        let (dir, unusable) = (data_dir.join(JOURNAL_DIR), |error| unusable(data_dir, error));
-        let folded = folding::read_folded(trees).map_err(|error| damage(data_dir, &error))?;
+        let (dir, failed) = (data_dir.join(JOURNAL_DIR), |error: StoreError| damage(data_dir, &error));
+        let unusable = |error| unusable(data_dir, error);
+        let folded = folding::read_folded(trees).map_err(failed)?;
         let mut journal = Self {
             files: JournalFiles::open(dir.clone(), folded.until, unsynced).map_err(unusable)?,
-            ahead: IndexMap::default(),
             unwritten: Vec::new(),
-            folding: Folding { done: folded.done, until: folded.until, rows: BTreeMap::new() },
-            folded: None,
             written: 0,
-            since_folding: None,
+            ended: BTreeMap::new(),
+            turn: Turn::default(),
+            used_up: None,
         };
-        let mut tallies = BTreeMap::new();
+        let (mut begun, mut later) = (BTreeMap::new(), BTreeMap::new());
         journal_files::read(&dir, records::journal_from_bytes, |place, rows| match rows {
-            Ok(JournalRows::Tallies(rows)) => tallies.extend(rows),
-            Ok(JournalRows::Sums(rows)) => rows.iter().for_each(|(key, sum)| journal.recall(place, key, sum, &folded)),
+            Ok(JournalRows::Tallies(rows)) => rows.iter().for_each(|(key, tally)| journal.recall(place, key, *tally)),
+            Ok(JournalRows::Sums(rows)) => {
+                let sums = if place.file <= folded.until { &mut begun } else { &mut later };
+                let left = rows.into_iter().filter(|(key, _sum)| !folded.covers(place.file, key));
+                left.for_each(|(key, sum)| sums.entry(key).or_insert_with(records::Sum::default).add(&sum));
+            }
             Err(damage) => tracing::error!(%place, %damage, "usage of a damaged record is lost"),
         })
         .map_err(unusable)?;
-        if !tallies.is_empty() {
-            folding::write_tallies(trees, &tallies).map_err(|error| damage(data_dir, &error))?;
+        folding::write_sums(trees, folded.done, folded.until, &begun).map_err(failed)?;
+        folding::write_sums(trees, folded.until, journal.files.end(), &later).map_err(failed)?;
+        if journal.ended.is_empty() {
+            // On disk before anything is added to it: opening ends with a commit.
+            journal.used_up = Some((journal.files.end(), 0));
         }
-        // On disk before anything is added to it: opening ends with a commit.
-        journal.folded = match (journal.is_folding(), journal.ahead.is_empty()) {
-            (true, _) => None,
-            (false, true) => Some((journal.files.end(), 0)),
-            (false, false) => Some((folded.until, 0)),
-        };
         Ok(journal)
     }
 
-    /// What a record says of a row is yet to be folded, is being folded, or is in the row.
-    fn recall(&mut self, place: Place, key: &[u8], sum: &Sum, folded: &Folded) {
-        if folded.covers(place.file, key) {
-            return;
-        }
-        if place.file <= folded.until {
-            self.folding.rows.entry(key.to_vec()).or_default().add_sum(sum);
-            return;
-        }
+    fn recall(&mut self, place: Place, key: &[u8], tally: Tally) {
         match codec::parse_usage_key(key) {
-            Ok(row) => self.ahead.entry(row).or_default().written.add_sum(sum),
+            Ok(row) => {
+                let (account, window) = (row.spender.account_id, row.spender.window);
+                let hour = self.ended.entry((account, window)).or_insert_with(|| HourUsage::new(window));
+                hour.set(row.spender.key_id, &row.endpoint, tally);
+            }
             Err(damage) => tracing::error!(%place, %damage, "usage of a damaged row is lost"),
         }
     }
 
-    fn add(&mut self, row: &RowKey, change: &Change) {
-        let entry = self.ahead.entry(row.clone());
-        let (place, ahead) = (entry.index(), entry.or_default());
-        let at = *ahead.unwritten.get_or_insert_with(|| {
-            self.unwritten.push((place, Sum::default()));
-            self.unwritten.len().saturating_sub(1)
-        });
-        if let Some((_place, sum)) = self.unwritten.get_mut(at) {
-            sum.add(change);
-        }
-    }
-
-    /// Writes what is in no record to one.
-    fn write_record(&mut self) -> Result<(), StoreError> {
-        if self.unwritten.is_empty() {
-            return Ok(());
-        }
-        let mut rows = Vec::with_capacity(RECORD_ROWS);
-        rows.extend(self.unwritten.iter().filter_map(|(place, sum)| Some((self.ahead.get_index(*place)?.0, sum))));
-        let bytes = records::journal_to_bytes(&rows).map_err(encode("usage_journal"))?;
-        self.files.append(&bytes).map_err(refused("write usage"))?;
-        self.written = self.written.saturating_add(self.unwritten.len());
-        for (place, sum) in self.unwritten.drain(..) {
-            if let Some((_row, ahead)) = self.ahead.get_index_mut(place) {
-                ahead.written.add_sum(&sum);
-                ahead.unwritten = None;
+    /// Takes what accounts used in hours that they have left.
+    pub(super) fn take_ended(&mut self, trees: &Trees, noted: &NotedUsage) -> Result<(), StoreError> {
+        let mut left = VecDeque::from(noted.take_ended());
+        while let Some((account, mut hour)) = left.pop_front() {
+            if let Err(error) = self.complete(trees, account, &mut hour) {
+                left.push_front((account, hour));
+                noted.put_back_ended(left);
+                return Err(error);
             }
+            self.keep_ended(account, hour);
         }
         Ok(())
     }
 
-    pub(super) fn is_folding(&self) -> bool {
-        !self.folding.rows.is_empty()
+    /// Keeps a complete hour that an account has left. What a turn has not seen with the account, it may not see here
+    /// either: so it is written once more.
+    pub(super) fn keep_ended(&mut self, account: AccountId, mut hour: HourUsage) {
+        hour.unwrite();
+        self.note(account, hour.window(), hour.take_unwritten());
+        self.ended.insert((account, hour.window()), hour);
     }
 
-    /// Whether folding is to begin.
-    pub(super) fn is_due(&self) -> bool {
-        let is_old = self.since_folding.is_none_or(|since| since.elapsed_us() >= FOLD_EVERY_US);
-        self.can_begin() && (is_old || self.has_too_many())
+    /// Takes what is unwritten of the hour that an account is in.
+    pub(super) fn take_running(
+        &mut self,
+        trees: &Trees,
+        noted: &NotedUsage,
+        counter: &AccountCounter,
+    ) -> Result<(), StoreError> {
+        let (account, mut held) = (counter.account_id(), counter.usage());
+        let Some(hour) = held.as_deref_mut() else { return Ok(()) };
+        self.complete_running(trees, noted, account, hour)?;
+        self.note(account, hour.window(), hour.take_unwritten());
+        Ok(())
     }
 
-    /// What was added to a row and then to the journal would be added again after a crash.
-    pub(super) fn can_begin(&self) -> bool {
-        !self.is_folding() && !self.ahead.is_empty() && self.unwritten.is_empty()
+    /// Adds what was known of an hour, which is held in its account's memory, before it was begun there.
+    pub(super) fn complete_running(
+        &mut self,
+        trees: &Trees,
+        noted: &NotedUsage,
+        account: AccountId,
+        hour: &mut HourUsage,
+    ) -> Result<(), StoreError> {
+        if !hour.is_whole() {
+            // The account may have left this hour and come back to it. As long as this one is held, it leaves none.
+            self.take_ended(trees, noted)?;
+        }
+        self.complete(trees, account, hour)
     }
 
-    pub(super) fn has_too_many(&self) -> bool {
-        self.ahead.len() > AHEAD_MAX || self.written > JOURNAL_MAX
+    fn complete(&mut self, trees: &Trees, account: AccountId, hour: &mut HourUsage) -> Result<(), StoreError> {
+        if hour.is_whole() {
+            return Ok(());
+        }
+        let mut earlier = usage::read_hour(trees, account, hour.window())?;
+        let newer = self.ended.remove(&(account, hour.window()));
+        newer
+            .iter()
+            .flat_map(HourUsage::rows)
+            .for_each(|(key_id, endpoint, tally)| earlier.set(key_id, endpoint, tally));
+        hour.add_earlier(earlier);
+        if newer.is_some() {
+            // No turn will fold it where it was.
+            hour.unwrite();
+        }
+        Ok(())
     }
 
-    pub(super) fn begin_folding(&mut self) {
-        let ahead = std::mem::take(&mut self.ahead).into_iter();
-        let rows = ahead.map(|(row, ahead)| (codec::usage_key(&row), ahead.written)).collect();
-        self.folding = Folding { done: self.folding.until, until: self.files.end(), rows };
-        self.written = 0;
-        self.since_folding = Some(Stopwatch::start());
+    /// Takes what rows are to be. Answers how many.
+    pub(super) fn note<'r>(
+        &mut self,
+        account: AccountId,
+        window: Window,
+        rows: impl Iterator<Item = (KeyId, &'r EndpointName, Tally)>,
+    ) -> usize {
+        let before = self.unwritten.len();
+        let key = |key_id, endpoint| codec::usage_key(account, window, key_id, endpoint);
+        self.unwritten.extend(rows.map(|(key_id, endpoint, tally)| (key(key_id, endpoint), tally)));
+        self.unwritten.len().saturating_sub(before)
     }
 
-    /// `commit`: the one with which all that was folded is on disk.
-    pub(super) fn end_folding(&mut self, commit: u64) {
-        self.folded = Some((self.folding.until, commit));
+    /// Writes what is in no record: full records, so that the last one comes with what comes next.
+    pub(super) fn write_full_records(&mut self) -> Result<(), StoreError> {
+        while self.unwritten.len() >= RECORD_ROWS {
+            self.write_record()?;
+        }
+        Ok(())
     }
 
-    fn remove_folded(&mut self, commits: &Commits) -> Result<(), StoreError> {
-        if let Some((until, commit)) = self.folded
+    /// Writes all of it.
+    pub(super) fn write_records(&mut self) -> Result<(), StoreError> {
+        while !self.unwritten.is_empty() {
+            self.write_record()?;
+        }
+        Ok(())
+    }
+
+    fn write_record(&mut self) -> Result<(), StoreError> {
+        let rows = self.unwritten.len().min(RECORD_ROWS);
+        let first = self.unwritten.get(..rows).unwrap_or_default();
+        let bytes = records::journal_to_bytes(first).map_err(encode("usage_journal"))?;
+        self.files.append(&bytes).map_err(refused("write usage"))?;
+        self.unwritten.drain(..rows);
+        self.written = self.written.saturating_add(rows);
+        Ok(())
+    }
+
+    /// Removes the files that are of no use any more, once that is so on disk.
+    pub(super) fn remove_used_up(&mut self, commits: &Commits) -> Result<(), StoreError> {
+        if let Some((until, commit)) = self.used_up
             && commits.is_done(commit)
         {
             self.files.remove_until(until).map_err(refused("remove a journal"))?;
-            self.folded = None;
+            self.used_up = None;
         }
         Ok(())
     }
@@ -195,40 +223,62 @@ fn refused(attempt: &'static str) -> impl Fn(io::Error) -> StoreError {
 }
 
 impl Store {
-    /// Adds changes up until a record is full, takes those from the list, and writes the record to the journal. What it
-    /// cannot write it tries again with the next call, before anything else. For the one thread that adds usage only.
+    /// Notes what a request came to that was decided on in an hour. It waits for nothing, and is on disk as soon as it is
+    /// [written](Self::write_usage) and committed.
+    pub fn note_usage(
+        &self,
+        counter: &AccountCounter,
+        window: Window,
+        key_id: KeyId,
+        endpoint: &EndpointName,
+        change: &Change,
+    ) {
+        self.noted.note(counter, window, key_id, endpoint, change);
+    }
+
+    /// Writes all that was noted so far to the journal.
     ///
     /// # Errors
-    /// When the store fails or is closed.
-    pub fn add_usage(&self, changes: &mut slice::Iter<'_, UsageChange>) -> Result<(), StoreError> {
-        let lock = self.lock_rows()?;
+    /// When the store fails or is closed; what was not written is tried again the next time.
+    pub fn write_usage(&self) -> Result<(), StoreError> {
+        drop(self.lock_rows()?);
         let mut journal = self.usage_journal.lock();
-        journal.write_record()?;
-        for UsageChange { row, change } in changes.by_ref().take(RECORD_CHANGES) {
-            journal.add(row, change);
-            if journal.unwritten.len() >= RECORD_ROWS {
-                break;
+        let written = journal.written;
+        // What could not be written comes first: until it is, the rest stays with the accounts.
+        journal.write_records()?;
+        journal.take_ended(&self.trees, &self.noted)?;
+        for mut list in self.noted.take_lists() {
+            while let Some(counter) = list.pop() {
+                let taken = journal.take_running(&self.trees, &self.noted, &counter);
+                if let Err(error) = taken.and_then(|()| journal.write_full_records()) {
+                    self.noted.put_back(list.into_iter().chain([counter]));
+                    return Err(error);
+                }
             }
         }
-        journal.write_record()?;
-        drop((journal, lock));
-        self.note_usage_written();
+        journal.write_records()?;
+        let has_written = journal.written > written;
+        drop(journal);
+        if has_written {
+            self.note_usage_written();
+        }
         Ok(())
     }
 
-    /// Removes the files of what was folded, once that is on disk.
-    pub(super) fn remove_folded_usage(&self) -> Result<(), StoreError> {
-        self.usage_journal.lock().remove_folded(&self.committer.numbers())
+    /// Removes the files of the journal that are of no use any more.
+    pub(super) fn remove_used_up_usage(&self) -> Result<(), StoreError> {
+        self.usage_journal.lock().remove_used_up(&self.committer.numbers())
     }
 
     /// Forgets all of it, for a store that is emptied.
-    pub(super) fn clear_usage_journal(&self) -> Result<(), StoreError> {
+    pub(super) fn clear_usage(&self) -> Result<(), StoreError> {
         let mut journal = self.usage_journal.lock();
+        self.noted.clear();
         let last = journal.files.end();
         journal.files.remove_until(last).map_err(refused("empty the journal of usage"))?;
-        journal.ahead.clear();
         journal.unwritten.clear();
-        journal.folding.rows.clear();
+        journal.ended.clear();
+        journal.turn = Turn::default();
         Ok(())
     }
 

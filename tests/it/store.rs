@@ -106,15 +106,18 @@ fn last_uses_are_written_in_steps_and_all_of_them_by_a_close() {
         assert!(store.find_holder(hash, at(used_at)).unwrap().is_some());
     }
 
+    assert_eq!(store.gather_last_uses(), 3);
     store.write_last_uses(2).unwrap();
-
-    assert_eq!(store.unwritten_last_uses(), 1);
+    assert_eq!(store.gather_last_uses(), 1);
+    store.write_last_uses(2).unwrap();
+    assert_eq!(store.gather_last_uses(), 0);
+    assert!(store.find_holder(&hashes[1], at("2024-01-15T14:30:03Z")).unwrap().is_some());
     store.close().unwrap();
     drop(store);
     let mut last_uses: Vec<_> =
         open(dir.path(), Duration::ZERO).keys().map(|key| key.unwrap().last_used_at.unwrap().to_string()).collect();
     last_uses.sort();
-    assert_eq!(last_uses, [START, "2024-01-15T14:30:01Z", "2024-01-15T14:30:02Z"]);
+    assert_eq!(last_uses, [START, "2024-01-15T14:30:02Z", "2024-01-15T14:30:03Z"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Usage on its way to its rows: what a crash leaves of the journal ends in the right figures, wherever it comes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -8,20 +8,25 @@ use std::time::Duration;
 use bincode::Options;
 use klinky::domain::decision::Cost;
 use klinky::domain::id::AccountId;
+use klinky::domain::time::Timestamp;
 use klinky::domain::usage::{Change, RowKey, Spender};
-use klinky::store::{Store, UsageChange};
+use klinky::domain::window::Window;
+use klinky::store::Store;
 
 use crate::guarded_open::copy_files;
 use crate::harness::{START, at};
 use crate::process::{klinky, run};
 use crate::store::{author, open};
 use crate::usage_store::{account, add_to_journal, unit};
+use crate::verify::change_engine;
 
 const FLUSH: Duration = Duration::from_millis(100);
 /// Nothing is on disk but what a test asks for.
 const NEVER: Duration = Duration::from_secs(3600);
-/// Keys: more than are written to the journal at a time, or folded.
+/// Keys: more than are written to the journal at a time.
 const KEYS: u16 = 700;
+/// An hour after the one in which they are used.
+const LATER: &str = "2024-01-15T15:10:00Z";
 
 fn opened(dir: &Path) -> (Store, AccountId) {
     let store = open(dir, FLUSH);
@@ -41,15 +46,28 @@ fn rows(store: &Store) -> BTreeMap<u64, usize> {
     found
 }
 
+fn hour(at: Timestamp) -> Window {
+    Window::at(at)
+}
+
+/// Steps until a turn is over, and what it leaves is on disk and gone.
+fn fold(store: &Store, now: &str) {
+    for _step in 0..20 {
+        store.fold_usage(hour(at(now))).unwrap();
+        store.probe().unwrap();
+    }
+}
+
 fn verify(dir: &Path) -> String {
     run(&mut klinky(&["verify", "--data-dir", dir.to_str().unwrap()])).stdout
 }
 
 #[test]
-fn what_is_added_is_in_the_journal_until_it_is_folded() {
+fn what_is_added_is_in_the_journal_until_its_hour_is_over() {
     let dir = tempfile::tempdir().unwrap();
     let (store, account) = opened(dir.path());
     add(&store, account);
+    fold(&store, START);
     assert_eq!(rows(&store), BTreeMap::new());
     // A crash, as far as the store knows.
     drop(store);
@@ -57,38 +75,13 @@ fn what_is_added_is_in_the_journal_until_it_is_folded() {
     assert!(left.starts_with("0 faults in ") && left.contains(" 0 usage, 2 usage-journal, "), "{left}");
 
     let store = open(dir.path(), FLUSH);
-    store.fold_all_usage().unwrap();
+    fold(&store, LATER);
 
     assert_eq!(rows(&store), [(1, 700)].into());
     store.close().unwrap();
     drop(store);
     let left = verify(dir.path());
     assert!(left.starts_with("0 faults in ") && left.contains(" 700 usage, 0 usage-journal, "), "{left}");
-}
-
-#[test]
-fn a_crash_at_any_step_of_folding_counts_each_unit_once() {
-    for steps in 0..=6 {
-        let dir = tempfile::tempdir().unwrap();
-        let (store, account) = opened(dir.path());
-        add(&store, account);
-        for step in 0..steps {
-            store.fold_usage().unwrap();
-            if step == 1 {
-                // To rows that are folded and to rows that are not.
-                add(&store, account);
-            }
-        }
-        let wanted = if steps > 1 { 2 } else { 1 };
-        drop(store);
-
-        let store = open(dir.path(), FLUSH);
-        assert_eq!(store.usage().count(), [0, 300, 600, 700, 700, 700, 700][steps], "the steps are other ones");
-        add(&store, account);
-        store.fold_all_usage().unwrap();
-
-        assert_eq!(rows(&store), [(wanted + 1, 700)].into(), "after {steps} steps");
-    }
 }
 
 /// What a kill leaves: sled has on disk what it has, which may be what it had some steps ago, and the journal has all.
@@ -98,31 +91,42 @@ fn killed(dir: &Path) -> tempfile::TempDir {
     left
 }
 
+/// Of accounts of which there are more than a step writes, a unit for each in the hour of `START`, and one in the later.
+fn add_to_each(store: &Store, accounts: &[AccountId]) {
+    add_to_journal(store, accounts.iter().map(|account| unit(*account, at(START), 1, "/a")));
+}
+
 #[test]
 fn kill_after_kill_at_any_step_of_folding_counts_each_unit_once() {
-    let all = (0..=4).flat_map(|steps| (0..=steps).map(move |synced| (steps, synced)));
+    let all = (0..=5).flat_map(|steps| (0..=steps).map(move |synced| (steps, synced)));
     let all = all.flat_map(|(steps, synced)| (0..=3).map(move |later_steps| (steps, synced, later_steps)));
+    let made = tempfile::tempdir().unwrap();
+    let store = open(made.path(), NEVER);
+    let accounts: Vec<AccountId> = (0..400).map(|_| account(&store)).collect();
+    add_to_each(&store, &accounts);
+    store.probe().unwrap();
+    drop(store);
+    let mut stages = BTreeSet::new();
     for ((steps, synced, later_steps), is_later_synced) in all.flat_map(|case| [(case, false), (case, true)]) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = killed(made.path());
         let store = open(dir.path(), NEVER);
-        let account = account(&store);
-        add(&store, account);
-        store.probe().unwrap();
         for step in 0..steps {
-            store.fold_usage().unwrap();
+            store.fold_usage(hour(at(LATER))).unwrap();
             if step == 1 {
-                add(&store, account);
+                // To rows that are folded and to rows that are not; some of them late.
+                add_to_each(&store, &accounts[..350]);
+                add_to_journal(&store, accounts.iter().take(50).map(|account| unit(*account, at(LATER), 1, "/a")));
             }
             if step < synced {
                 store.probe().unwrap();
             }
         }
-        let wanted = if steps > 1 { 2 } else { 1 };
+        stages.insert(store.usage().count());
         let first_kill = killed(dir.path());
         let store = open(first_kill.path(), NEVER);
-        add(&store, account);
+        add_to_each(&store, &accounts);
         for _step in 0..later_steps {
-            store.fold_usage().unwrap();
+            store.fold_usage(hour(at(LATER))).unwrap();
         }
         if is_later_synced {
             store.probe().unwrap();
@@ -134,65 +138,84 @@ fn kill_after_kill_at_any_step_of_folding_counts_each_unit_once() {
         let at = format!(
             "killed after {steps} steps, {synced} of them synced, and {later_steps} later ones, synced: {is_later_synced}"
         );
-        assert_eq!(rows(&store), [(wanted + 1, 700)].into(), "{at}");
+        let wanted: &[(u64, usize)] = if steps > 1 { &[(1, 50), (2, 50), (3, 350)] } else { &[(2, 400)] };
+        assert_eq!(rows(&store), wanted.iter().copied().collect(), "{at}");
     }
+    assert_eq!(stages, [0, 300, 350].into(), "the steps are other ones");
 }
 
-/// Files get numbers that none had before, although all of those are removed: what is folded is told by them.
+/// A start, a look at the usage, and a turn write rows of an hour that goes on.
 #[test]
-fn what_comes_after_all_is_folded_and_the_store_was_closed_is_added_after_a_crash() {
+fn an_hour_goes_on_wherever_its_rows_are() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, account) = opened(dir.path());
-    for _file in 0..3 {
+    let (mut store, account) = opened(dir.path());
+    for round in 1..=12_u64 {
         add(&store, account);
-        store.fold_all_usage().unwrap();
+        match round % 4 {
+            0 => store.fold_usage_of(account).unwrap(),
+            1 => fold(&store, START),
+            // It is over for a clock that is wrong.
+            2 => fold(&store, LATER),
+            _ => store.close().unwrap(),
+        }
+        if round % 4 == 3 {
+            drop(store);
+            store = open(dir.path(), FLUSH);
+        }
+        let now = if round % 2 == 0 { START } else { LATER };
+        add_to_journal(&store, [unit(account, at(now), 1, "/b")]);
+        store.fold_usage_of(account).unwrap();
+
+        let of_hours = [(round, usize::from(KEYS)), (round / 2, 1), (round.div_ceil(2), 1)];
+        let mut wanted = BTreeMap::new();
+        of_hours
+            .iter()
+            .filter(|(units, _)| *units > 0)
+            .for_each(|(units, rows)| *wanted.entry(*units).or_default() += rows);
+        assert_eq!(rows(&store), wanted, "round {round}");
     }
-    store.close().unwrap();
-    drop(store);
-    let store = open(dir.path(), FLUSH);
-    add(&store, account);
-    drop(store);
-
-    let store = open(dir.path(), FLUSH);
-    store.fold_all_usage().unwrap();
-
-    assert_eq!(rows(&store), [(4, 700)].into());
 }
 
-/// Until November 2026 the journal said what rows are to be, not what is to be added to them.
+/// For a week of November 2026 the journal said what is to be added to rows, and a record of sled's how far it was.
 #[test]
-fn a_journal_that_an_earlier_version_left_is_read() {
+fn a_journal_that_an_earlier_version_left_is_added_once() {
     let dir = tempfile::tempdir().unwrap();
     let (store, account) = opened(dir.path());
-    add(&store, account);
-    store.fold_all_usage().unwrap();
-    store.close().unwrap();
-    drop(store);
-    let row = |key: u16, used: u64| {
-        let RowKey { spender, endpoint } = unit(account, at(START), key, "/a").row;
+    let key = |key: u16| {
+        let (RowKey { spender, endpoint }, _change) = unit(account, at(START), key, "/a");
         let Spender { account_id, window, key_id } = spender;
         let hour = window.as_hours().to_be_bytes();
-        let key = [account_id.as_bytes(), &hour[..], key_id.as_bytes(), endpoint.as_str().as_bytes()].concat();
-        (key, used, 0_u64, 0_u64, [0_u64; 12])
+        [account_id.as_bytes(), &hour[..], key_id.as_bytes(), endpoint.as_str().as_bytes()].concat()
     };
-    let record = |rows: &[_]| {
-        let mut bytes = vec![1];
-        bytes.extend(bincode::DefaultOptions::new().serialize(rows).unwrap());
+    let sealed = |version: u8, body: Vec<u8>| {
+        let mut bytes = [vec![version], body].concat();
         bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+        bytes
+    };
+    let record = |rows: std::ops::Range<u16>, units: u64| {
+        let rows: Vec<_> = rows.map(|number| (key(number), units, 0_u64, 0_u64, [0_u64; 12], 1_u64)).collect();
+        let bytes = sealed(2, bincode::DefaultOptions::new().serialize(&rows).unwrap());
         [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), &bytes[..]].concat()
     };
-    let file = dir.path().join("usage-journal/9");
-    fs::write(&file, [record(&[row(1, 5), row(2, 5)]), record(&[row(2, 7)])].concat()).unwrap();
-    assert!(verify(dir.path()).starts_with("0 faults in "));
+    // Of file 1 all was folded. Of 2 and 3 it was begun, and came to key 99; of 4 there is nothing in the rows.
+    add(&store, account);
+    store.fold_all_usage().unwrap();
+    store.close().unwrap();
+    drop(store);
+    let journal = dir.path().join("usage-journal");
+    fs::remove_dir_all(&journal).unwrap();
+    fs::create_dir(&journal).unwrap();
+    for (file, units) in [(1, 1001), (2, 11), (3, 101), (4, 1001)] {
+        fs::write(journal.join(file.to_string()), record(0..700, units)).unwrap();
+    }
+    let marker = sealed(1, bincode::serialize(&(1_u64, 3_u64, Some(key(99)))).unwrap());
+    change_engine(dir.path(), |db| drop(db.open_tree("meta").unwrap().insert("usage_folded", marker).unwrap()));
+    assert!(verify(dir.path()).starts_with("0 faults in "), "{}", verify(dir.path()));
 
-    for units in 1..=3 {
+    for start in 0..3 {
         let store = open(dir.path(), FLUSH);
-        assert!(!file.exists());
-        if units > 1 {
-            add(&store, account);
-            store.fold_all_usage().unwrap();
-        }
-        assert_eq!(rows(&store), [(units, 698), (units + 4, 1), (units + 6, 1)].into());
+        assert_eq!(rows(&store), [(1001, 100), (1111, 600)].into(), "start {start}");
+        assert_eq!(fs::read_dir(&journal).unwrap().count(), 0);
     }
 }
 
@@ -202,7 +225,7 @@ fn units_are_taken_off_that_are_given_back_after_they_were_folded() {
     let (store, account) = opened(dir.path());
     add(&store, account);
     store.fold_all_usage().unwrap();
-    let back = |key| UsageChange { change: Change::given_back(Cost::ONE), ..unit(account, at(START), key, "/a") };
+    let back = |key| (unit(account, at(START), key, "/a").0, Change::given_back(Cost::ONE));
     add_to_journal(&store, (0..300).map(back));
     drop(store);
 
@@ -212,44 +235,24 @@ fn units_are_taken_off_that_are_given_back_after_they_were_folded() {
     assert_eq!(rows(&store), [(0, 300), (1, 400)].into());
 }
 
-/// While it folds, the bounds of an hour hold for the rows that are ahead, too.
+/// Also after a crash, and when its rows are in the journal or in sled alone.
 #[test]
-fn rows_that_are_ahead_count_for_the_bounds_of_their_hour() {
+fn the_bounds_of_an_hour_hold_wherever_its_rows_are() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, account) = opened(dir.path());
-    let add = |paths: std::ops::Range<u32>| {
-        add_to_journal(&store, paths.map(|path| unit(account, at(START), 1, &format!("/{path:x}"))));
-    };
-    add(0..150);
-    store.fold_usage().unwrap();
-    add(150..190);
-    store.fold_usage().unwrap();
-    add(190..300);
-    store.fold_all_usage().unwrap();
-    add(300..400);
+    let (mut store, account) = opened(dir.path());
+    for (turn, paths) in [0..150, 150..190, 190..300, 300..400].into_iter().enumerate() {
+        add_to_journal(&store, paths.map(|path: u32| unit(account, at(START), 1, &format!("/{path:x}"))));
+        if turn % 2 == 1 {
+            fold(&store, LATER);
+        }
+        drop(store);
+        store = open(dir.path(), FLUSH);
+    }
     store.fold_all_usage().unwrap();
 
     let by_name: BTreeMap<String, u64> =
         store.usage().map(Result::unwrap).map(|row| (row.endpoint.to_string(), row.tally.used)).collect();
     assert_eq!((by_name.len(), by_name["other"], by_name.values().sum::<u64>()), (201, 200, 400));
-}
-
-/// After a crash, too, when they are in the journal alone.
-#[test]
-fn rows_that_a_crash_left_in_the_journal_count_for_the_bounds_of_their_hour() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, account) = opened(dir.path());
-    let add = |store: &Store, paths: std::ops::Range<u32>| {
-        add_to_journal(store, paths.map(|path| unit(account, at(START), 1, &format!("/{path:x}"))));
-    };
-    add(&store, 0..200);
-    drop(store);
-
-    let store = open(dir.path(), FLUSH);
-    add(&store, 200..300);
-    store.fold_all_usage().unwrap();
-
-    assert_eq!(store.usage().count(), 201);
 }
 
 #[test]
@@ -283,7 +286,7 @@ fn a_damaged_record_of_the_journal_is_found_and_stops_nothing() {
     assert!(found.starts_with("usage-journal 1.0: its checksum does not match\n1 faults in "), "{found}");
 
     let store = open(dir.path(), FLUSH);
-    store.fold_all_usage().unwrap();
+    fold(&store, LATER);
 
     assert_eq!(rows(&store), [(1, 300)].into(), "those of the second record");
     store.close().unwrap();
@@ -311,23 +314,55 @@ fn the_torn_end_of_the_journal_is_passed_over() {
 }
 
 #[test]
-fn files_of_what_is_folded_go_once_that_is_on_disk() {
+fn the_journal_is_bounded_by_what_is_in_memory_however_often_that_changes() {
     let dir = tempfile::tempdir().unwrap();
     let (store, account) = opened(dir.path());
-    let files = || fs::read_dir(dir.path().join("usage-journal")).unwrap().count();
-    for _round in 0..3 {
+    let bytes = || -> u64 {
+        fs::read_dir(dir.path().join("usage-journal"))
+            .unwrap()
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum()
+    };
+    let (mut most, mut ends) = (0, 0);
+    // 840,000 rows: more than one turn's worth.
+    for round in 0..1200 {
         add(&store, account);
-        store.fold_all_usage().unwrap();
+        let before = bytes();
+        store.fold_usage(hour(at(START))).unwrap();
+        if round % 50 == 0 {
+            store.probe().unwrap();
+        }
+        most = most.max(before);
+        ends += usize::from(bytes() < before);
     }
-    assert_eq!(files(), 3);
+    assert!(ends > 0 && most < 60_000_000, "{ends} turns, {most} bytes");
+    drop(store);
+
+    let store = open(dir.path(), FLUSH);
+    store.fold_all_usage().unwrap();
+    assert_eq!(rows(&store), [(1200, 700)].into());
+}
+
+#[test]
+fn files_go_once_a_turn_is_over_and_that_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), NEVER);
+    let account = account(&store);
+    let files = || fs::read_dir(dir.path().join("usage-journal")).unwrap().count();
+    add(&store, account);
+    drop(store);
+    let store = open(dir.path(), NEVER);
+    assert_eq!(files(), 1);
+    for _step in 0..10 {
+        store.fold_usage(hour(at(LATER))).unwrap();
+    }
+    assert_eq!((rows(&store), files()), ([(1, 700)].into(), 1));
 
     store.probe().unwrap();
-    store.fold_usage().unwrap();
+    store.fold_usage(hour(at(LATER))).unwrap();
     assert_eq!(files(), 0);
 
-    add(&store, account);
-    store.fold_all_usage().unwrap();
-    assert_eq!(files(), 1);
-    store.close().unwrap();
-    assert_eq!(files(), 0);
+    // Not even a kill brings it back.
+    let store = open(killed(dir.path()).path(), NEVER);
+    assert_eq!(rows(&store), [(1, 700)].into());
 }

@@ -15,8 +15,7 @@ use klinky::domain::time::Timestamp;
 use klinky::domain::usage::{Change, OTHER_KEYS, RowKey, Spender};
 use klinky::domain::window::Window;
 use klinky::housekeeping::{Housekeeping, Retention};
-use klinky::store::{Store, UsageChange};
-use klinky::usage::Usage;
+use klinky::store::Store;
 
 use crate::harness::{START, at};
 use crate::store::{RETENTION, author, open};
@@ -39,23 +38,27 @@ fn key(number: u16) -> KeyId {
 }
 
 /// One unit of a key's for an endpoint.
-pub(crate) fn unit(account_id: AccountId, at: Timestamp, key_number: u16, path: &str) -> UsageChange {
-    let change = Change::counted(Cost::ONE);
+pub(crate) fn unit(account_id: AccountId, at: Timestamp, key_number: u16, path: &str) -> (RowKey, Change) {
     let spender = Spender { account_id, window: Window::at(at), key_id: key(key_number) };
-    UsageChange { row: RowKey { spender, endpoint: EndpointName::of_route("GET", path) }, change }
+    (RowKey { spender, endpoint: EndpointName::of_route("GET", path) }, Change::counted(Cost::ONE))
 }
 
-pub(crate) fn add(store: &Store, changes: impl IntoIterator<Item = UsageChange>) {
-    add_to_journal(store, changes);
+pub(crate) fn add(store: &Store, changes: impl IntoIterator<Item = (RowKey, Change)>) {
+    note(store, changes);
     store.fold_all_usage().unwrap();
 }
 
 /// The same, and nothing is folded.
-pub(crate) fn add_to_journal(store: &Store, changes: impl IntoIterator<Item = UsageChange>) {
-    let changes: Vec<UsageChange> = changes.into_iter().collect();
-    let mut left = changes.iter();
-    while left.len() > 0 {
-        store.add_usage(&mut left).unwrap();
+pub(crate) fn add_to_journal(store: &Store, changes: impl IntoIterator<Item = (RowKey, Change)>) {
+    note(store, changes);
+    store.write_usage().unwrap();
+}
+
+/// The same, and nothing is written.
+pub(crate) fn note(store: &Store, changes: impl IntoIterator<Item = (RowKey, Change)>) {
+    for (RowKey { spender, endpoint }, change) in changes {
+        let counter = store.find_counter(spender.account_id).unwrap();
+        store.note_usage(&counter, spender.window, spender.key_id, &endpoint, &change);
     }
 }
 
@@ -109,15 +112,19 @@ fn usage_goes_with_its_account_also_what_comes_late() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(open(dir.path(), Duration::from_millis(100)));
     let (gone, stays) = (account(&store), account(&store));
-    let usage = Usage::new(Arc::clone(&store));
     let instants = (0..2500).map(|hours| at(START).plus(Duration::from_secs(hours * 3600)));
     add(&store, instants.map(|at| unit(gone, at, 1, "/a")));
     add(&store, [unit(stays, at(START), 1, "/a")]);
-    let late = unit(gone, at(START), 1, "/late");
-    usage.count(late.row.spender, &late.row.endpoint, Cost::ONE);
+    let counter = store.find_counter(gone).unwrap();
+    let note = |path| {
+        let (RowKey { spender, endpoint }, change) = unit(gone, at(START), 1, path);
+        store.note_usage(&counter, spender.window, spender.key_id, &endpoint, &change);
+    };
+    note("/before");
 
     store.remove_account(gone, &author()).unwrap();
-    usage.catch_up().unwrap();
+    note("/late");
+    store.fold_all_usage().unwrap();
 
     assert_eq!(store.usage().count(), 1);
     assert_eq!(rows(&store, stays).len(), 1);
@@ -149,15 +156,17 @@ fn housekeeping_purges_hours_older_than_the_retention_and_keeps_the_rest() {
 }
 
 #[test]
-fn a_closed_store_takes_none_and_what_it_did_not_take_is_left() {
+fn a_closed_store_takes_none() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), Duration::from_millis(100));
     let account = account(&store);
     store.close().unwrap();
-    let changes = [unit(account, at(START), 1, "/a")];
-    let mut left = changes.iter();
+    note(&store, [unit(account, at(START), 1, "/a")]);
 
-    assert!(store.add_usage(&mut left).is_err());
+    assert!(store.write_usage().is_err());
+    assert!(store.fold_usage_of(account).is_err());
+    assert!(store.fold_usage(Window::at(at(START))).is_err());
 
-    assert_eq!(left.len(), 1);
+    drop(store);
+    assert_eq!(open(dir.path(), Duration::from_millis(100)).usage().count(), 0);
 }

@@ -14,7 +14,7 @@ use crate::domain::usage::Tally;
 use crate::domain::window::Window;
 use crate::http::error::ApiError;
 use crate::http::{State, block, resource, usage_views};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, unless_full};
 
 /// Entries of each list.
 const TOP: usize = 10;
@@ -68,10 +68,7 @@ struct TopEndpoint {
 
 async fn stats(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
     let now = state.clock.now();
-    let view = block(move || {
-        state.usage.catch_up_if_there_is_room()?;
-        gather(&state.store, now)
-    });
+    let view = block(move || gather(&state.store, now));
     Ok(HttpResponse::Ok().json(view.await?))
 }
 
@@ -127,6 +124,7 @@ fn top_usage(
     let mut keys: BTreeMap<(AccountId, KeyId), Tally> = BTreeMap::new();
     let mut endpoints: BTreeMap<EndpointName, Tally> = BTreeMap::new();
     for account in accounts {
+        unless_full(store.fold_usage_of(account))?;
         for row in store.usage_of(account, window, window.plus(1)) {
             let row = row?;
             keys.entry((account, row.spender.key_id)).or_default().add(&row.tally);

@@ -52,7 +52,7 @@ async fn dump(state: web::Data<State>, request: HttpRequest) -> Result<HttpRespo
         let (_entered, _place) = (span.enter(), place);
         let mut out = ChunkWriter { sender: sender.clone(), chunk: Vec::with_capacity(CHUNK_BYTES) };
         let recorded = state.recorder.catch_up().and_then(|()| unless_full(state.store.record_all_deferred()));
-        let recorded = recorded.and_then(|()| state.usage.catch_up_if_there_is_room()).map_err(DumpError::from);
+        let recorded = recorded.and_then(|()| unless_full(state.store.fold_all_usage())).map_err(DumpError::from);
         if let Err(error) = recorded.and_then(|()| dump::write(&state.store, &filter, now, &mut out)) {
             tracing::warn!(error = &error as &dyn std::error::Error, "a dump was cut off");
             // An error in place of the end breaks the connection off, so that the client notices.
