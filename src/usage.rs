@@ -16,15 +16,15 @@ const ROUND_MIN: Duration = Duration::from_millis(10);
 const ROUND_MAX: Duration = Duration::from_millis(250);
 /// The same where units are on disk before the answer: then each round asks for a commit of its own.
 const ROUND_STRICT: Duration = Duration::from_millis(100);
+/// Usage is folded so often: a step of it takes a tenth of a core's time then. Where rounds are longer, there are more steps
+/// in one.
+const STEP_EVERY: Duration = Duration::from_millis(25);
 /// Before what the store refused is tried again: often enough for a disk that is full for a moment, and no flood of
 /// log lines.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The thread that writes usage; it ends when this is stopped or dropped.
-pub struct UsageWriter {
-    store: Arc<Store>,
-    thread: Background,
-}
+pub struct UsageWriter(Background);
 
 impl UsageWriter {
     /// Starts the thread. `flush_within`: the time within which units are on disk.
@@ -33,11 +33,12 @@ impl UsageWriter {
     /// When the system has no thread to give.
     pub fn start(store: Arc<Store>, clock: Arc<dyn Clock>, flush_within: Duration) -> std::io::Result<Self> {
         let round = if flush_within.is_zero() { ROUND_STRICT } else { (flush_within / 4).clamp(ROUND_MIN, ROUND_MAX) };
-        let own = Arc::clone(&store);
+        let steps = round.as_millis().div_ceil(STEP_EVERY.as_millis());
         let thread = Background::start("usage", move |stop| {
             let mut pause = round;
             while !stop.sleep(pause) {
-                let written = own.write_usage().and_then(|()| own.fold_usage(Window::at(clock.now())));
+                let now = Window::at(clock.now());
+                let written = store.write_usage().and_then(|()| (0..steps).try_for_each(|_step| store.fold_usage(now)));
                 pause = match written {
                     Ok(()) => round,
                     Err(error) => {
@@ -48,14 +49,11 @@ impl UsageWriter {
                 };
             }
         })?;
-        Ok(Self { store, thread })
+        Ok(Self(thread))
     }
 
-    /// Ends the thread and writes what is left.
+    /// Ends the thread; what it has not written is for whoever closes the store.
     pub fn stop(&mut self) {
-        self.thread.stop();
-        if let Err(error) = self.store.write_usage() {
-            tracing::error!(error = &error as &dyn Error, "could not write the last usage to the store");
-        }
+        self.0.stop();
     }
 }

@@ -32,7 +32,18 @@ struct Row {
     key_id: KeyId,
     endpoint: EndpointName,
     figures: Figures,
-    is_unwritten: bool,
+    kept: Kept,
+}
+
+/// Where it is kept what a row came to, besides memory. Each place is later than the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    /// Nowhere, or in what will not be kept.
+    Nowhere,
+    /// In the journal.
+    InJournal,
+    /// In the row itself.
+    InRow,
 }
 
 /// A tally. The first form is a fifth of the size, and most rows never need the other.
@@ -65,51 +76,69 @@ impl HourUsage {
     pub fn add(&mut self, key_id: KeyId, endpoint: &EndpointName, change: &Change) -> bool {
         let Some(row) = self.row_for(key_id, endpoint) else { return false };
         row.figures.add(change);
-        row.is_unwritten = true;
+        row.kept = Kept::Nowhere;
         !std::mem::replace(&mut self.has_unwritten, true)
     }
 
-    /// Says what a row is that was kept, whatever was known of it. It is taken for written, and has a place of its own
-    /// because it had one.
-    pub fn set(&mut self, key_id: KeyId, endpoint: &EndpointName, tally: Tally) {
+    /// Says what a row is that was kept, whatever was known of it. It has a place of its own because it had one.
+    pub fn set(&mut self, key_id: KeyId, endpoint: &EndpointName, tally: Tally, kept: Kept) {
         let at = self.find(key_id, endpoint).unwrap_or_else(|_none| self.insert(key_id, endpoint.clone()));
         if let Some(row) = self.rows.get_mut(at) {
             row.figures = Figures::of(tally);
-            row.is_unwritten = false;
+            row.kept = kept;
+            self.has_unwritten |= kept == Kept::Nowhere;
+        }
+    }
+
+    /// Adds what came later.
+    pub fn add_later(&mut self, later: Self) {
+        self.has_unwritten |= later.has_unwritten;
+        for Row { key_id, endpoint, figures, kept } in later.rows {
+            if let Some(row) = self.row_for(key_id, &endpoint) {
+                row.figures = figures.after(&row.figures);
+                row.kept = row.kept.min(kept);
+            }
         }
     }
 
     /// Adds what is known of the hour from before this was made, and says from now on what all requests came to.
     pub fn add_earlier(&mut self, mut earlier: Self) {
+        if !earlier.rows.is_empty() {
+            earlier.add_later(std::mem::replace(self, Self::new(self.window)));
+            *self = earlier;
+        }
         self.is_whole = true;
-        if earlier.rows.is_empty() {
-            return;
-        }
-        for Row { key_id, endpoint, figures, is_unwritten } in std::mem::take(&mut self.rows) {
-            if let Some(row) = earlier.row_for(key_id, &endpoint) {
-                row.figures = figures.after(&row.figures);
-                row.is_unwritten |= is_unwritten;
-            }
-        }
-        (self.rows, self.endpoints) = (earlier.rows, earlier.endpoints);
     }
 
     /// What each row came to.
     pub fn rows(&self) -> impl Iterator<Item = (KeyId, &EndpointName, Tally)> {
-        self.rows.iter().map(|row| (row.key_id, &row.endpoint, row.figures.tally()))
+        self.rows.iter().map(Row::figures)
     }
 
-    /// All rows are to be written, be it once more.
-    pub fn unwrite(&mut self) {
-        self.rows.iter_mut().for_each(|row| row.is_unwritten = true);
-        self.has_unwritten = true;
-    }
-
-    /// The same of those rows that were not written, which they are from now on.
+    /// What the rows came to that are kept nowhere. They are taken for kept in the journal from now on.
     pub fn take_unwritten(&mut self) -> impl Iterator<Item = (KeyId, &EndpointName, Tally)> {
         self.has_unwritten = false;
-        let unwritten = self.rows.iter_mut().filter_map(|row| std::mem::take(&mut row.is_unwritten).then_some(&*row));
-        unwritten.map(|row| (row.key_id, &row.endpoint, row.figures.tally()))
+        self.take_until(Kept::InJournal)
+    }
+
+    /// The same of those that are kept nowhere else but in the journal, where all of them are. They are taken for kept in
+    /// rows from now on.
+    pub fn take_unfolded(&mut self) -> impl Iterator<Item = (KeyId, &EndpointName, Tally)> {
+        self.take_until(Kept::InRow)
+    }
+
+    /// Nothing is kept anywhere, as far as is known.
+    pub fn unwrite(&mut self) {
+        self.rows.iter_mut().for_each(|row| row.kept = Kept::Nowhere);
+        self.has_unwritten = !self.rows.is_empty();
+    }
+
+    fn take_until(&mut self, kept: Kept) -> impl Iterator<Item = (KeyId, &EndpointName, Tally)> {
+        let taken = self.rows.iter_mut().filter(move |row| row.kept < kept);
+        taken.map(move |row| {
+            row.kept = kept;
+            row.figures()
+        })
     }
 
     /// The row for a key and an endpoint, or another one if there is no place for it.
@@ -144,8 +173,14 @@ impl HourUsage {
             self.rows.reserve_exact(1);
         }
         let at = self.find(key_id, &endpoint).unwrap_or_else(|at| at);
-        self.rows.insert(at, Row { key_id, endpoint, figures: Figures::Few(Change::default()), is_unwritten: false });
+        self.rows.insert(at, Row { key_id, endpoint, figures: Figures::Few(Change::default()), kept: Kept::InRow });
         at
+    }
+}
+
+impl Row {
+    fn figures(&self) -> (KeyId, &EndpointName, Tally) {
+        (self.key_id, &self.endpoint, self.figures.tally())
     }
 }
 
@@ -183,5 +218,78 @@ impl Figures {
             },
             Self::Many(tally) => tally.add_change(change),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::decision::Cost;
+
+    const HOUR: Window = Window::from_hours(7);
+
+    fn key(number: u8) -> KeyId {
+        KeyId::from_bytes([number; 16])
+    }
+
+    fn name(path: &str) -> EndpointName {
+        EndpointName::of_route("GET", path)
+    }
+
+    fn used(hour: &HourUsage) -> Vec<(KeyId, String, u64)> {
+        hour.rows().map(|(key, name, tally)| (key, name.to_string(), tally.used)).collect()
+    }
+
+    #[test]
+    fn a_row_is_taken_once_for_each_place_where_it_is_kept() {
+        let mut hour = HourUsage::new(HOUR);
+        assert!(hour.add(key(1), &name("/a"), &Change::counted(Cost::ONE)));
+        assert!(!hour.add(key(2), &name("/a"), &Change::counted(Cost::ONE)), "it is on a list already");
+        assert_eq!((hour.take_unwritten().count(), hour.take_unwritten().count()), (2, 0));
+
+        assert!(hour.add(key(2), &name("/a"), &Change::denied()));
+        assert_eq!((hour.take_unwritten().count(), hour.take_unfolded().count()), (1, 2));
+        assert_eq!((hour.take_unwritten().count(), hour.take_unfolded().count()), (0, 0));
+
+        hour.unwrite();
+        assert_eq!((hour.take_unwritten().count(), hour.take_unfolded().count()), (2, 2));
+    }
+
+    #[test]
+    fn what_came_earlier_and_what_came_later_is_added_row_by_row() {
+        let mut earlier = HourUsage::new(HOUR);
+        let tally = Tally { used: u64::from(u32::MAX), ..Tally::default() };
+        earlier.set(key(1), &name("/a"), tally, Kept::InRow);
+        earlier.set(key(3), &name("/a"), tally, Kept::InRow);
+        let (mut hour, mut later) = (HourUsage::new(HOUR), HourUsage::new(HOUR));
+        hour.add(key(1), &name("/a"), &Change::counted(Cost::ONE));
+        later.add(key(2), &name("/a"), &Change::counted(Cost::ONE));
+        later.add(key(1), &name("/a"), &Change::counted(Cost::ONE));
+
+        hour.add_earlier(earlier);
+        hour.add_later(later);
+
+        let most = u64::from(u32::MAX);
+        let wanted = [(1, most + 2), (2, 1), (3, most)].map(|(number, used)| (key(number), "GET /a".to_owned(), used));
+        assert_eq!((used(&hour), hour.is_whole()), (wanted.to_vec(), true));
+        assert_eq!(hour.take_unwritten().count(), 2);
+    }
+
+    #[test]
+    fn answers_of_any_buckets_are_told_apart() {
+        let mut hour = HourUsage::new(HOUR);
+        for took_ms in [0, 3, 3, 70, 0] {
+            hour.add(key(1), &name("/a"), &Change::answered(took_ms == 70, Duration::from_millis(took_ms)));
+        }
+        let tally = hour.rows().next().unwrap().2;
+        assert_eq!((tally.errors, &tally.latency.0[..6]), (1, &[2, 0, 2, 0, 0, 0][..]));
+        assert_eq!(tally.latency.answers(), 5);
+    }
+
+    #[test]
+    fn most_rows_take_64_bytes() {
+        assert_eq!((size_of::<Row>(), size_of::<HourUsage>()), (64, 32));
     }
 }

@@ -1,17 +1,26 @@
 //! What is read into memory when a store opens. Every record is decoded, so its checksum is verified.
 
+use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::thread;
 
-use super::memory::{Memory, PlanIds};
+use foldhash::fast::RandomState;
+
+use super::memory::{Memory, dangling};
 use super::memory_links::LinkMemory;
 use super::{StoreError, Trees, clicks, codec, codec_numbers, damaged, engine, records, records_links};
+use crate::domain::account::Terms;
+use crate::domain::plan::PlanId;
+
+/// The ids of all plans: a million accounts share a few texts. A copy of its own for each thread: to count who shares one,
+/// threads would wait for each other.
+struct PlanIds(HashSet<PlanId, RandomState>);
 
 /// Reads plans, accounts, keys and links; accounts and keys, which may be millions, in two threads.
 pub(super) fn all(trees: &Trees, memory: &Memory, link_memory: &LinkMemory) -> Result<(), StoreError> {
     plans(trees, memory)?;
     in_halves(&trees.accounts, "read accounts", || {
-        let plans = memory.plan_ids();
+        let plans = PlanIds::of(memory);
         move |id, bytes| account(memory, &plans, id, bytes)
     })?;
     in_halves(&trees.keys, "read keys", || |hash, bytes| key(memory, hash, bytes))?;
@@ -49,6 +58,20 @@ fn plans(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
         memory.put_plan(records::plan_from_bytes(&id, &bytes).map_err(damaged("plans", &id))?);
     }
     Ok(())
+}
+
+impl PlanIds {
+    fn of(memory: &Memory) -> Self {
+        Self(memory.plan_ids().iter().map(|id| PlanId::new(id.as_str())).filter_map(Result::ok).collect())
+    }
+
+    /// Gives terms the ids that are here.
+    fn share(&self, terms: &mut Terms) -> Result<(), StoreError> {
+        terms.plans_mut().try_for_each(|id| {
+            *id = self.0.get(id).ok_or_else(|| dangling("plans", id))?.clone();
+            Ok(())
+        })
+    }
 }
 
 fn account(memory: &Memory, plans: &PlanIds, id: &[u8], bytes: &[u8]) -> Result<(), StoreError> {

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::open::{OpenError, damage};
 
 /// The layout of trees, keys and files that this program writes; it reads all earlier ones. Records have versions of their
-/// own. 2: the journal of usage says what is to be added, and counters and instants have a checksum.
+/// own. 2: counters and instants have a checksum.
 pub(super) const STORE_VERSION: u32 = 2;
 /// The marker's name.
 pub(super) const MARKER_FILE: &str = "klinky.json";

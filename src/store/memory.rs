@@ -1,14 +1,15 @@
 //! The copy in memory of what every request asks for: whose key is this, on which terms, and how much is used.
 //!
 //! It is filled when the store opens and changed only in `changes.rs`, right after the
-//! transaction and before the write is answered; so a change acts on the very next request.
+//! transaction and before the write is answered; so a change acts on the very next request. What requests use is counted
+//! and noted here, with the account (`counters.rs`, `usage_noted.rs`).
 //! A request looks a key up once, and from there goes to its account by pointer. It takes locks for some tens of
 //! nanoseconds, never across an await.
 //!
 //! Tables hold pointers: one that has just doubled is more than half empty, and what is empty should be small.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -79,9 +80,6 @@ struct KeyEntry {
     is_touched: AtomicBool,
     may_write: AtomicBool,
 }
-
-/// The ids of all plans: a million accounts share a few texts.
-pub(super) struct PlanIds(HashSet<PlanId, RandomState>);
 
 /// An account in the table, by its id.
 struct ByAccount(Arc<AccountEntry>);
@@ -209,9 +207,9 @@ impl Memory {
         self.plans.write().remove(id);
     }
 
-    /// The ids of the plans, for whoever adds many accounts.
-    pub(super) fn plan_ids(&self) -> PlanIds {
-        PlanIds(self.plans.read().keys().map(|id| PlanId::new(id.as_str())).filter_map(Result::ok).collect())
+    /// The ids of the plans.
+    pub(super) fn plan_ids(&self) -> Vec<PlanId> {
+        self.plans.read().keys().cloned().collect()
     }
 
     /// Keeps an account's terms.
@@ -238,7 +236,9 @@ impl Memory {
     }
 
     pub(super) fn remove_terms(&self, account: AccountId) {
-        self.accounts.remove(&account);
+        if let Some(removed) = self.accounts.remove(&account) {
+            *removed.0.usage.lock() = None;
+        }
     }
 
     /// Keeps a key of an account that is there; what was known of its last use stays.
@@ -290,17 +290,6 @@ impl Memory {
         // Before the read: a use that comes after it makes the key touched again.
         let is_touched = key.is_touched.swap(false, Ordering::AcqRel);
         is_touched.then(|| Timestamp::from_millis(key.last_used_ms.load(Ordering::Acquire)).ok())?
-    }
-}
-
-impl PlanIds {
-    /// Gives terms the ids that are here. A copy of its own for each thread: to count who shares one, threads would wait for
-    /// each other.
-    pub(super) fn share(&self, terms: &mut Terms) -> Result<(), StoreError> {
-        terms.plans_mut().try_for_each(|id| {
-            *id = self.0.get(id).ok_or_else(|| dangling("plans", id))?.clone();
-            Ok(())
-        })
     }
 }
 
@@ -394,6 +383,6 @@ impl Hash for ByHash {
     }
 }
 
-fn dangling(tree: &'static str, key: &dyn std::fmt::Display) -> StoreError {
+pub(super) fn dangling(tree: &'static str, key: &dyn std::fmt::Display) -> StoreError {
     StoreError::Dangling { tree, key: key.to_string() }
 }

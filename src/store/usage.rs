@@ -5,7 +5,7 @@ use super::records_usage as records;
 use super::{Store, StoreError, Trees, codec, damaged, engine};
 use crate::domain::id::AccountId;
 use crate::domain::usage::{Tally, UsageRow};
-use crate::domain::usage_hour::HourUsage;
+use crate::domain::usage_hour::{HourUsage, Kept};
 use crate::domain::window::Window;
 
 /// Rows that one purge step deletes, as for counters.
@@ -76,7 +76,7 @@ pub(super) fn read_hour(trees: &Trees, account: AccountId, window: Window) -> Re
     let mut hour = HourUsage::new(window);
     for row in trees.usage.scan_prefix(codec::usage_hour_key(account, window)) {
         match read(row) {
-            Ok(UsageRow { spender, endpoint, tally }) => hour.set(spender.key_id, &endpoint, tally),
+            Ok(UsageRow { spender, endpoint, tally }) => hour.set(spender.key_id, &endpoint, tally, Kept::InRow),
             Err(error @ StoreError::Damaged { .. }) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, "usage of a damaged row is lost");

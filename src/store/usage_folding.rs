@@ -15,7 +15,8 @@ use super::records_usage::{self as records, Folded, Sum};
 use super::usage_journal::Journal;
 use super::{Store, StoreError, Trees, codec, damaged, engine, usage};
 use crate::clock::Stopwatch;
-use crate::domain::id::AccountId;
+use crate::domain::endpoint::EndpointName;
+use crate::domain::id::{AccountId, KeyId};
 use crate::domain::usage::Tally;
 use crate::domain::usage_hour::HourUsage;
 use crate::domain::window::Window;
@@ -26,6 +27,8 @@ const FOLDED_KEY: &str = "usage_folded";
 /// milliseconds.
 const STEP_ACCOUNTS: usize = 2000;
 const STEP_ROWS: usize = 300;
+/// Steps of a turn at a time, while the journal has as many rows as begin one: then it grows faster than the turn goes.
+const BEHIND_STEPS: usize = 20;
 /// A turn begins this long after the last one, if an hour is over for some account.
 const TURN_EVERY_US: u64 = 60_000_000;
 /// Or with so many rows in the journal (about 80 bytes of disk each, and as much work at the start after a crash), and
@@ -39,7 +42,7 @@ pub(super) struct Turn {
     /// The last file that will be of no use.
     until: u64,
     /// Rows that it wrote to the journal once more.
-    rewritten: usize,
+    pub(super) rewritten: usize,
     begun: Option<(Stopwatch, Window)>,
 }
 
@@ -57,32 +60,43 @@ enum Stage {
 type Rows = BTreeMap<Vec<u8>, Tally>;
 
 impl Store {
-    /// Goes on with the turn by one step, or begins one if it is time. `now`: the hour that runs.
+    /// Goes on with the turn by one step, or by some while it has fallen behind, or begins one if it is time. `now`: the
+    /// hour that runs.
     ///
     /// # Errors
     /// When the store fails or is closed; then it is tried again.
     pub fn fold_usage(&self, now: Window) -> Result<(), StoreError> {
         self.remove_used_up_usage()?;
-        let lock = self.lock_rows()?;
-        let mut journal = self.usage_journal.lock();
-        if journal.is_due(now) {
-            journal.begin_turn(self.memory.all_counters(), now);
+        let is_due = self.usage_journal.lock().is_due(now);
+        // Before any lock is taken that others wait for.
+        let mut accounts = is_due.then(|| self.memory.all_counters());
+        for _step in 0..BEHIND_STEPS {
+            let _lock = self.lock_rows()?;
+            let mut journal = self.usage_journal.lock();
+            if let Some(accounts) = accounts.take() {
+                journal.begin_turn(accounts, now);
+            }
+            journal.turn.begun.get_or_insert_with(|| (Stopwatch::start(), now));
+            if matches!(journal.turn.stage, Stage::Done) {
+                break;
+            }
+            let done = self.turn_on(&mut journal, now);
+            if done.is_err() {
+                // It has not seen all accounts, so it says of no file that it is of no use.
+                journal.turn.stage = Stage::Done;
+            }
+            self.note_usage_written();
+            done?;
+            if !journal.has_too_many() {
+                break;
+            }
         }
-        journal.turn.begun.get_or_insert_with(|| (Stopwatch::start(), now));
-        if matches!(journal.turn.stage, Stage::Done) {
-            return Ok(());
-        }
-        let done = self.turn_on(&mut journal, now);
-        if done.is_err() {
-            // It has not seen all accounts, so it says of no file that it is of no use.
-            journal.turn.stage = Stage::Done;
-        }
-        drop((journal, lock));
-        self.note_usage_written();
-        done
+        Ok(())
     }
 
     fn turn_on(&self, journal: &mut Journal, now: Window) -> Result<(), StoreError> {
+        // What is in no record may be of what a turn gives up.
+        journal.write_records()?;
         match &mut journal.turn.stage {
             Stage::Done => {}
             Stage::Accounts(left) => {
@@ -91,7 +105,7 @@ impl Store {
                 step.iter().try_for_each(|counter| self.look_at(journal, counter, now))?;
                 if is_last {
                     // What accounts have left before they were looked at.
-                    journal.take_ended(&self.trees, &self.noted)?;
+                    journal.take_ended(self)?;
                     journal.turn.stage = Stage::Rows(None);
                 }
                 journal.write_records()?;
@@ -108,24 +122,35 @@ impl Store {
         Ok(())
     }
 
+    /// Looks at an account in a turn.
+    fn look_at(&self, journal: &mut Journal, counter: &AccountCounter, now: Window) -> Result<(), StoreError> {
+        journal.with_running(self, counter, |journal, held| {
+            let account = counter.account_id();
+            if let Some(hour) = held.take_if(|hour| hour.window() != now) {
+                journal.keep_ended(account, *hour);
+            } else if let Some(hour) = held {
+                hour.unwrite();
+                let rows = journal.note(account, now, hour.take_unwritten());
+                journal.turn.rewritten = journal.turn.rewritten.saturating_add(rows);
+            }
+            // An account may have thousands of rows.
+            journal.write_full_records()
+        })
+    }
+
     /// Writes all rows of an account, so that whoever reads them next sees what was noted so far.
     ///
     /// # Errors
     /// When the store fails or is closed.
     pub fn fold_usage_of(&self, account: AccountId) -> Result<(), StoreError> {
         let Some(counter) = self.memory.find_counter(account) else { return Ok(()) };
-        let lock = self.lock_rows()?;
+        let _lock = self.lock_rows()?;
         let mut journal = self.usage_journal.lock();
-        journal.take_ended(&self.trees, &self.noted)?;
-        let mut rows = Rows::new();
-        self.add_rows(&mut journal, &counter, &mut rows)?;
+        journal.take_ended(self)?;
         let of_account = (account, Window::from_hours(0))..=(account, Window::from_hours(u32::MAX));
+        let mut rows = Rows::new();
         journal.ended.range(of_account).for_each(|((account, _), hour)| extend(&mut rows, *account, hour));
-        journal.write_records()?;
-        write(&self.trees, &rows)?;
-        drop((journal, lock));
-        self.note_usage_written();
-        Ok(())
+        self.fold_running(&mut journal, [counter], &mut rows)
     }
 
     /// Writes all rows of all accounts, so that whoever reads them next sees what was noted so far.
@@ -134,54 +159,56 @@ impl Store {
     /// When the store fails or is closed.
     pub fn fold_all_usage(&self) -> Result<(), StoreError> {
         self.write_usage()?;
-        for some in self.memory.all_counters().chunks(STEP_ROWS) {
+        let mut accounts = self.memory.all_counters().into_iter();
+        while accounts.len() > 0 {
             let _lock = self.lock_rows()?;
-            let mut journal = self.usage_journal.lock();
-            let mut rows = Rows::new();
-            some.iter().try_for_each(|counter| self.add_rows(&mut journal, counter, &mut rows))?;
-            journal.write_records()?;
-            write(&self.trees, &rows)?;
+            self.fold_running(&mut self.usage_journal.lock(), accounts.by_ref(), &mut Rows::new())?;
         }
         let mut after = None;
         loop {
             let _lock = self.lock_rows()?;
-            after = self.fold_rows(&mut self.usage_journal.lock(), after)?;
+            let mut journal = self.usage_journal.lock();
+            journal.write_records()?;
+            after = self.fold_rows(&mut journal, after)?;
             if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes rows, and those of the hours that accounts are in, as far as they are not written; of some accounts, until
+    /// there are enough for a step.
+    fn fold_running(
+        &self,
+        journal: &mut Journal,
+        counters: impl IntoIterator<Item = AccountCounter>,
+        rows: &mut Rows,
+    ) -> Result<(), StoreError> {
+        let mut taken = Vec::new();
+        let mut done = Ok(());
+        for counter in counters {
+            let account = counter.account_id();
+            if self.memory.has_account(account) {
+                done = journal.with_running(self, &counter, |_journal, held| {
+                    if let Some(hour) = held {
+                        let window = hour.window();
+                        rows.extend(hour.take_unfolded().map(|row| keyed(account, window, row)));
+                    }
+                    Ok(())
+                });
+            }
+            taken.push(counter);
+            if done.is_err() || rows.len() >= STEP_ROWS || taken.len() >= STEP_ACCOUNTS {
                 break;
             }
         }
+        let done = done.and_then(|()| journal.write_records()).and_then(|()| write(&self.trees, rows));
+        if done.is_err() {
+            taken.iter().for_each(|counter| counter.usage().iter_mut().for_each(|hour| hour.unwrite()));
+            self.noted.put_back(taken);
+        }
         self.note_usage_written();
-        Ok(())
-    }
-
-    /// Looks at an account in a turn.
-    fn look_at(&self, journal: &mut Journal, counter: &AccountCounter, now: Window) -> Result<(), StoreError> {
-        let (account, mut held) = (counter.account_id(), counter.usage());
-        let Some(hour) = held.as_deref_mut() else { return Ok(()) };
-        if hour.window() == now {
-            // One that is not complete is on a list, and in no file yet.
-            if hour.is_whole() {
-                hour.unwrite();
-                let rows = journal.note(account, hour.window(), hour.take_unwritten());
-                journal.turn.rewritten = journal.turn.rewritten.saturating_add(rows);
-            }
-            return Ok(());
-        }
-        journal.complete_running(&self.trees, &self.noted, account, hour)?;
-        if let Some(hour) = held.take() {
-            journal.keep_ended(account, *hour);
-        }
-        Ok(())
-    }
-
-    /// Adds the rows of the hour that an account is in.
-    fn add_rows(&self, journal: &mut Journal, counter: &AccountCounter, rows: &mut Rows) -> Result<(), StoreError> {
-        let (account, mut held) = (counter.account_id(), counter.usage());
-        let Some(hour) = held.as_deref_mut() else { return Ok(()) };
-        journal.complete_running(&self.trees, &self.noted, account, hour)?;
-        journal.note(account, hour.window(), hour.take_unwritten());
-        extend(rows, account, hour);
-        Ok(())
+        done
     }
 
     /// Writes some rows of hours that are over, those after an account's hour, and forgets them. Answers where it
@@ -197,13 +224,14 @@ impl Store {
                 extend(&mut rows, place.0, hour);
             }
             done.push(*place);
-            if rows.len() >= STEP_ROWS {
+            if rows.len() >= STEP_ROWS || done.len() >= STEP_ACCOUNTS {
                 break;
             }
         }
         write(&self.trees, &rows)?;
         done.iter().for_each(|place| drop(journal.ended.remove(place)));
-        Ok(done.last().copied().filter(|_last| rows.len() >= STEP_ROWS))
+        self.note_usage_written();
+        Ok(done.last().copied().filter(|_last| rows.len() >= STEP_ROWS || done.len() >= STEP_ACCOUNTS))
     }
 }
 
@@ -214,12 +242,15 @@ impl Journal {
         if is_running || self.used_up.is_some() {
             return false;
         }
-        let rows_max = self.turn.rewritten.saturating_mul(2).saturating_add(JOURNAL_ROWS_MAX);
         let is_over = match &self.turn.begun {
             None => !self.ended.is_empty(),
             Some((begun, hour)) => begun.elapsed_us() >= TURN_EVERY_US && (*hour != now || !self.ended.is_empty()),
         };
-        is_over || self.written > rows_max
+        is_over || self.has_too_many()
+    }
+
+    fn has_too_many(&self) -> bool {
+        self.written > self.turn.rewritten.saturating_mul(2).saturating_add(JOURNAL_ROWS_MAX)
     }
 
     fn begin_turn(&mut self, accounts: Vec<AccountCounter>, now: Window) {
@@ -234,10 +265,15 @@ impl Journal {
 }
 
 fn extend(rows: &mut Rows, account: AccountId, hour: &HourUsage) {
-    rows.extend(
-        hour.rows()
-            .map(|(key_id, endpoint, tally)| (codec::usage_key(account, hour.window(), key_id, endpoint), tally)),
-    );
+    rows.extend(hour.rows().map(|row| keyed(account, hour.window(), row)));
+}
+
+fn keyed(
+    account: AccountId,
+    window: Window,
+    (key_id, endpoint, tally): (KeyId, &EndpointName, Tally),
+) -> (Vec<u8>, Tally) {
+    (codec::usage_key(account, window, key_id, endpoint), tally)
 }
 
 fn write(trees: &Trees, rows: &Rows) -> Result<(), StoreError> {

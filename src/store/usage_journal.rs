@@ -8,7 +8,7 @@
 //! A record says what a row is to be, whatever it was: the newest one counts, and sled's row is what is older than all
 //! of them. So it does no harm if a row is written twice, to either place, wherever a crash comes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,12 +20,11 @@ use super::memory::AccountCounter;
 use super::open::{damage, unusable};
 use super::records_usage::{self as records, JournalRows};
 use super::usage_folding::{self as folding, Turn};
-use super::usage_noted::NotedUsage;
 use super::{OpenError, Store, StoreError, Trees, codec, usage};
 use crate::domain::endpoint::EndpointName;
 use crate::domain::id::{AccountId, KeyId};
 use crate::domain::usage::{Change, Tally};
-use crate::domain::usage_hour::HourUsage;
+use crate::domain::usage_hour::{HourUsage, Kept};
 use crate::domain::window::Window;
 
 /// The directory of its files, in the data directory.
@@ -86,79 +85,82 @@ impl Journal {
             Ok(row) => {
                 let (account, window) = (row.spender.account_id, row.spender.window);
                 let hour = self.ended.entry((account, window)).or_insert_with(|| HourUsage::new(window));
-                hour.set(row.spender.key_id, &row.endpoint, tally);
+                hour.set(row.spender.key_id, &row.endpoint, tally, Kept::InJournal);
             }
             Err(damage) => tracing::error!(%place, %damage, "usage of a damaged row is lost"),
         }
     }
 
-    /// Takes what accounts used in hours that they have left.
-    pub(super) fn take_ended(&mut self, trees: &Trees, noted: &NotedUsage) -> Result<(), StoreError> {
-        let mut left = VecDeque::from(noted.take_ended());
-        while let Some((account, mut hour)) = left.pop_front() {
-            if let Err(error) = self.complete(trees, account, &mut hour) {
-                left.push_front((account, hour));
-                noted.put_back_ended(left);
-                return Err(error);
+    /// Takes what accounts used in hours that they have left. What a turn has not seen with the account, it may not see
+    /// here either: so it is written once more.
+    pub(super) fn take_ended(&mut self, store: &Store) -> Result<(), StoreError> {
+        let mut done = Ok(());
+        for ((account, window), mut hour) in store.noted.take_ended() {
+            let earlier =
+                if hour.is_whole() { Ok(None) } else { usage::read_hour(&store.trees, account, window).map(Some) };
+            match earlier {
+                Ok(earlier) => {
+                    self.complete(account, &mut hour, earlier);
+                    hour.unwrite();
+                    self.keep_ended(account, hour);
+                }
+                // All others must not wait for this one.
+                Err(error) => {
+                    store.noted.put_back_ended([((account, window), hour)]);
+                    done = Err(error);
+                }
             }
-            self.keep_ended(account, hour);
         }
-        Ok(())
+        done
     }
 
-    /// Keeps a complete hour that an account has left. What a turn has not seen with the account, it may not see here
-    /// either: so it is written once more.
+    /// Keeps a complete hour that an account has left.
     pub(super) fn keep_ended(&mut self, account: AccountId, mut hour: HourUsage) {
-        hour.unwrite();
-        self.note(account, hour.window(), hour.take_unwritten());
+        let rows = self.note(account, hour.window(), hour.take_unwritten());
+        self.turn.rewritten = self.turn.rewritten.saturating_add(rows);
         self.ended.insert((account, hour.window()), hour);
     }
 
-    /// Takes what is unwritten of the hour that an account is in.
-    pub(super) fn take_running(
+    /// Does something with the hour that an account is in, once it is complete and what is unwritten of it was taken.
+    pub(super) fn with_running(
         &mut self,
-        trees: &Trees,
-        noted: &NotedUsage,
+        store: &Store,
         counter: &AccountCounter,
+        act: impl FnOnce(&mut Self, &mut Option<Box<HourUsage>>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let (account, mut held) = (counter.account_id(), counter.usage());
+        let account = counter.account_id();
+        let begun = counter.usage().as_ref().filter(|hour| !hour.is_whole()).map(|hour| hour.window());
+        // No request waits for that. Nobody else writes rows meanwhile.
+        let earlier = begun.map(|window| usage::read_hour(&store.trees, account, window)).transpose()?;
+        let mut held = counter.usage();
         let Some(hour) = held.as_deref_mut() else { return Ok(()) };
-        self.complete_running(trees, noted, account, hour)?;
-        self.note(account, hour.window(), hour.take_unwritten());
-        Ok(())
-    }
-
-    /// Adds what was known of an hour, which is held in its account's memory, before it was begun there.
-    pub(super) fn complete_running(
-        &mut self,
-        trees: &Trees,
-        noted: &NotedUsage,
-        account: AccountId,
-        hour: &mut HourUsage,
-    ) -> Result<(), StoreError> {
         if !hour.is_whole() {
+            if begun != Some(hour.window()) {
+                // It has gone on, and is on a list again.
+                return Ok(());
+            }
+            if store.memory.find_counter(account).as_ref() != Some(counter) {
+                // What came late for an account that was removed, and perhaps came back by a restore.
+                *held = None;
+                return Ok(());
+            }
             // The account may have left this hour and come back to it. As long as this one is held, it leaves none.
-            self.take_ended(trees, noted)?;
+            self.take_ended(store)?;
+            self.complete(account, hour, earlier);
         }
-        self.complete(trees, account, hour)
+        self.note(account, hour.window(), hour.take_unwritten());
+        act(self, &mut held)
     }
 
-    fn complete(&mut self, trees: &Trees, account: AccountId, hour: &mut HourUsage) -> Result<(), StoreError> {
-        if hour.is_whole() {
-            return Ok(());
-        }
-        let mut earlier = usage::read_hour(trees, account, hour.window())?;
+    /// Adds what was known of an hour before it was begun in memory, `earlier` in its rows. In the journal it may be in
+    /// files that a turn is about to give up.
+    fn complete(&mut self, account: AccountId, hour: &mut HourUsage, earlier: Option<HourUsage>) {
+        let Some(mut earlier) = earlier.filter(|_rows| !hour.is_whole()) else { return };
         let newer = self.ended.remove(&(account, hour.window()));
-        newer
-            .iter()
-            .flat_map(HourUsage::rows)
-            .for_each(|(key_id, endpoint, tally)| earlier.set(key_id, endpoint, tally));
-        hour.add_earlier(earlier);
-        if newer.is_some() {
-            // No turn will fold it where it was.
-            hour.unwrite();
+        for (key_id, endpoint, tally) in newer.iter().flat_map(HourUsage::rows) {
+            earlier.set(key_id, endpoint, tally, Kept::Nowhere);
         }
-        Ok(())
+        hour.add_earlier(earlier);
     }
 
     /// Takes what rows are to be. Answers how many.
@@ -172,6 +174,27 @@ impl Journal {
         let key = |key_id, endpoint| codec::usage_key(account, window, key_id, endpoint);
         self.unwritten.extend(rows.map(|(key_id, endpoint, tally)| (key(key_id, endpoint), tally)));
         self.unwritten.len().saturating_sub(before)
+    }
+
+    fn write_noted(&mut self, store: &Store) -> Result<(), StoreError> {
+        // What could not be written comes first: until it is, the rest stays with the accounts.
+        self.write_records()?;
+        let mut done = self.take_ended(store);
+        for list in store.noted.take_lists() {
+            let mut left = list.into_iter();
+            while let Some(counter) = left.next() {
+                if let Err(error) = self.with_running(store, &counter, |_journal, _hour| Ok(())) {
+                    // All others must not wait for this one.
+                    store.noted.put_back([counter]);
+                    done = Err(error);
+                }
+                if let Err(error) = self.write_full_records() {
+                    store.noted.put_back(left);
+                    return Err(error);
+                }
+            }
+        }
+        self.write_records().and(done)
     }
 
     /// Writes what is in no record: full records, so that the last one comes with what comes next.
@@ -204,6 +227,7 @@ impl Journal {
     pub(super) fn remove_used_up(&mut self, commits: &Commits) -> Result<(), StoreError> {
         if let Some((until, commit)) = self.used_up
             && commits.is_done(commit)
+            && self.unwritten.is_empty()
         {
             self.files.remove_until(until).map_err(refused("remove a journal"))?;
             self.used_up = None;
@@ -223,8 +247,8 @@ fn refused(attempt: &'static str) -> impl Fn(io::Error) -> StoreError {
 }
 
 impl Store {
-    /// Notes what a request came to that was decided on in an hour. It waits for nothing, and is on disk as soon as it is
-    /// [written](Self::write_usage) and committed.
+    /// Notes what a request came to that was decided on in an hour. It waits for others of the account's at most, some
+    /// tens of nanoseconds each, and is on disk as soon as it is [written](Self::write_usage) and committed.
     pub fn note_usage(
         &self,
         counter: &AccountCounter,
@@ -241,28 +265,17 @@ impl Store {
     /// # Errors
     /// When the store fails or is closed; what was not written is tried again the next time.
     pub fn write_usage(&self) -> Result<(), StoreError> {
+        // For what it looks at: an operator's writes need not wait for this one.
         drop(self.lock_rows()?);
         let mut journal = self.usage_journal.lock();
         let written = journal.written;
-        // What could not be written comes first: until it is, the rest stays with the accounts.
-        journal.write_records()?;
-        journal.take_ended(&self.trees, &self.noted)?;
-        for mut list in self.noted.take_lists() {
-            while let Some(counter) = list.pop() {
-                let taken = journal.take_running(&self.trees, &self.noted, &counter);
-                if let Err(error) = taken.and_then(|()| journal.write_full_records()) {
-                    self.noted.put_back(list.into_iter().chain([counter]));
-                    return Err(error);
-                }
-            }
-        }
-        journal.write_records()?;
+        let done = journal.write_noted(self);
         let has_written = journal.written > written;
         drop(journal);
         if has_written {
             self.note_usage_written();
         }
-        Ok(())
+        done
     }
 
     /// Removes the files of the journal that are of no use any more.
@@ -279,6 +292,7 @@ impl Store {
         journal.unwritten.clear();
         journal.ended.clear();
         journal.turn = Turn::default();
+        journal.used_up = None;
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! need not look at all accounts, each that has something unwritten is on a list, once.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -24,9 +25,13 @@ const LISTS: usize = 16;
 #[derive(Default)]
 pub(super) struct NotedUsage {
     lists: [Mutex<Vec<AccountCounter>>; LISTS],
-    /// Of accounts that have gone on to another hour, what was noted of the one before. In the order in which they went.
-    ended: Mutex<Vec<(AccountId, HourUsage)>>,
+    /// Of accounts that have gone on to a later hour, what was noted of the one before, also what came too late for it:
+    /// of requests that run over the top of the hour, or of all while a clock has stepped back.
+    ended: Mutex<Ended>,
 }
+
+/// Hours that accounts have left. What came later stands for itself alone, and is added to what came before.
+pub(super) type Ended = BTreeMap<(AccountId, Window), HourUsage>;
 
 impl NotedUsage {
     /// Notes what a request came to that a key of the account's made in an hour.
@@ -39,8 +44,15 @@ impl NotedUsage {
         change: &Change,
     ) {
         let mut held = counter.usage();
-        if let Some(other) = held.take_if(|hour| hour.window() != window) {
-            self.ended.lock().push((counter.account_id(), *other));
+        if held.as_ref().is_some_and(|hour| hour.window() > window) {
+            drop(held);
+            let place = (counter.account_id(), window);
+            let mut ended = self.ended.lock();
+            ended.entry(place).or_insert_with(|| HourUsage::new(window)).add(key_id, endpoint, change);
+            return;
+        }
+        if let Some(left) = held.take_if(|hour| hour.window() < window) {
+            self.put_back_ended([((counter.account_id(), left.window()), *left)]);
         }
         let hour = held.get_or_insert_with(|| Box::new(HourUsage::new(window)));
         let is_first = hour.add(key_id, endpoint, change);
@@ -62,13 +74,19 @@ impl NotedUsage {
         self.lists.iter().map(|list| std::mem::take(&mut *list.lock()))
     }
 
-    pub(super) fn take_ended(&self) -> Vec<(AccountId, HourUsage)> {
+    pub(super) fn take_ended(&self) -> Ended {
         std::mem::take(&mut *self.ended.lock())
     }
 
-    /// Puts back what was taken and could not be used.
-    pub(super) fn put_back_ended(&self, ended: impl IntoIterator<Item = (AccountId, HourUsage)>) {
-        self.ended.lock().splice(..0, ended);
+    /// Hours that accounts have left, before what came too late for them.
+    pub(super) fn put_back_ended(&self, hours: impl IntoIterator<Item = ((AccountId, Window), HourUsage)>) {
+        let mut ended = self.ended.lock();
+        for (place, mut hour) in hours {
+            if let Some(late) = ended.remove(&place) {
+                hour.add_later(late);
+            }
+            ended.insert(place, hour);
+        }
     }
 
     /// Forgets all of it, for a store that is emptied.

@@ -167,7 +167,6 @@ impl Simulation {
     }
 
     fn restart(&mut self) {
-        self.store.write_usage().unwrap();
         self.store.close().unwrap();
         let old =
             std::mem::replace(&mut self.store, Arc::new(open(tempfile::tempdir().unwrap().path(), Duration::ZERO)));
