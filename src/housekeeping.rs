@@ -10,22 +10,27 @@ use crate::clock::Clock;
 use crate::domain::id::{AccountId, LinkId};
 use crate::domain::time::Day;
 use crate::domain::window::Window;
-use crate::store::{Store, StoreError};
+use crate::store::{LAST_USES_PER_STEP, Store, StoreError};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
 /// Last uses of keys are on disk within so many rounds, a minute, and a flush interval. Each costs a write per key: with
 /// 20,000 keys in use and one a second, that was as much CPU as all of their requests.
 const ROUNDS_PER_LAST_USED: u32 = 60;
-/// Last uses that are written in a round, a fiftieth of a core's time: where more than 120,000 keys are in use, each has
-/// to wait for longer than a minute, and not all others for it.
-const LAST_USES_PER_ROUND: usize = 2000;
+/// Steps of writing last uses in a round, 2,000 of them and a fiftieth of a core's time: where more than 120,000 keys are
+/// in use, each has to wait for longer than a minute, and not all others for it.
+const LAST_USE_STEPS: usize = 20;
 /// Links that are looked at in a round: a million links are gone round in 17 minutes.
 const LINKS_PER_ROUND: usize = 1000;
 /// Accounts whose usage is looked at in a round, likewise.
 const ACCOUNTS_PER_ROUND: usize = 1000;
 /// Between two purge steps: half of the time at most goes into purging, however much there is.
 const PURGE_PAUSE: Duration = Duration::from_millis(10);
+/// The same between steps of what there may be a million rows of each hour, which are a tenth as long.
+const SHORT_PAUSE: Duration = Duration::from_millis(1);
+/// How much the thread stands back where all cores are busy: it gets a tenth of one. Its steps are long beside a request,
+/// and none of them is urgent.
+const NICE: i32 = 10;
 
 /// How many days things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +53,8 @@ impl Housekeeping {
         let thread = Background::start("housekeeping", move |stop| {
             let mut links = LinkWalk { click_retention_days: retention.click_days, after: None };
             let mut usage = UsageWalk { retention_days: retention.usage_days, after: None };
+            // Where it is refused, it is as if it had not been asked for.
+            let _nice = rustix::process::setpriority_process(None, NICE);
             let mut rounds: u32 = 0;
             while !stop.sleep(ROUND) {
                 let clock = clock.as_ref();
@@ -55,9 +62,8 @@ impl Housekeeping {
                 if rounds.is_multiple_of(ROUNDS_PER_LAST_USED) {
                     store.gather_last_uses();
                 }
-                let used = store.write_last_uses(LAST_USES_PER_ROUND);
-                let done =
-                    used.and_then(|()| round(&store, clock, stop)).and_then(|()| links.walk(&store, clock, stop));
+                let done = write_last_uses(&store, stop).and_then(|()| round(&store, clock, stop));
+                let done = done.and_then(|()| links.walk(&store, clock, stop));
                 let done = done.and_then(|()| usage.walk(&store, clock, stop));
                 if let Err(error) = done {
                     tracing::error!(error = &error as &dyn Error, "housekeeping failed; it is tried again");
@@ -73,12 +79,21 @@ impl Housekeeping {
     }
 }
 
+fn write_last_uses(store: &Store, stop: &Stop) -> Result<(), StoreError> {
+    for _step in 0..LAST_USE_STEPS {
+        if !store.write_last_uses(LAST_USES_PER_STEP)? || stop.sleep(SHORT_PAUSE) {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Keeps the running hour and the one before: a clock that steps back a little finds its counters.
 fn round(store: &Store, clock: &dyn Clock, stop: &Stop) -> Result<(), StoreError> {
     let now = clock.now();
     let first_kept = Window::at(now).previous();
     while store.purge_counters_step(first_kept)? {
-        if stop.sleep(PURGE_PAUSE) {
+        if stop.sleep(SHORT_PAUSE) {
             return Ok(());
         }
     }

@@ -18,7 +18,7 @@ const ROUND_MAX: Duration = Duration::from_millis(250);
 const ROUND_STRICT: Duration = Duration::from_millis(100);
 /// Usage is folded so often: a step of it takes a tenth of a core's time then. Where rounds are longer, there are more steps
 /// in one.
-const STEP_EVERY: Duration = Duration::from_millis(25);
+const STEP_EVERY: Duration = Duration::from_millis(10);
 /// Before what the store refused is tried again: often enough for a disk that is full for a moment, and no flood of
 /// log lines.
 const RETRY: Duration = Duration::from_secs(1);

@@ -5,9 +5,8 @@ use super::{Store, StoreError, codec_numbers, engine};
 /// Keys that are gathered at a time: as many as housekeeping writes in a minute.
 const GATHERED_MAX: usize = 120_000;
 /// Last uses that are written in one batch: what a batch replaces in sled's memory is freed at its end, kilobytes for
-/// each row, and whoever wants to write keys waits for it.
-const ROWS_PER_STEP: usize = 500;
-
+/// each row; and whoever wants to write keys waits for it, and who takes a block of units.
+pub const LAST_USES_PER_STEP: usize = 100;
 impl Store {
     /// Looks for keys whose last use is newer in memory than on disk, unless some are known that are yet to be written.
     /// Answers how many are known. It looks at each key, and goes on where it ended the last time.
@@ -19,39 +18,38 @@ impl Store {
         gathered.len()
     }
 
-    /// Writes up to so many of those that were gathered.
+    /// Writes up to so many of those that were gathered, in one batch. Answers whether more are left.
     ///
     /// # Errors
     /// When the store fails; the uses are then noted again at the keys' next use.
-    pub fn write_last_uses(&self, max: usize) -> Result<(), StoreError> {
-        let mut left = max;
-        while left > 0 && self.room.has_room() {
-            // The lock keeps a key that is being removed from coming back as a row without a key.
-            let _lock = self.writing.lock();
-            let mut gathered = self.last_uses.lock();
-            let kept = gathered.len().saturating_sub(left.min(ROWS_PER_STEP));
-            let step = gathered.split_off(kept);
-            drop(gathered);
-            if step.is_empty() {
-                break;
-            }
-            left = left.saturating_sub(step.len());
-            let mut batch = sled::Batch::default();
-            for hash in step {
-                if let Some(at) = self.memory.take_last_use(&hash) {
-                    batch.insert(hash.as_bytes(), codec_numbers::instant_value(hash.as_bytes(), at));
-                }
-            }
-            self.trees.last_used.apply_batch(batch).map_err(engine("write last uses"))?;
-            self.committer.mark_dirty();
+    pub fn write_last_uses(&self, max: usize) -> Result<bool, StoreError> {
+        if !self.room.has_room() {
+            return Ok(false);
         }
-        Ok(())
+        // The lock keeps a key that is being removed from coming back as a row without a key.
+        let _lock = self.writing.lock();
+        let mut gathered = self.last_uses.lock();
+        let kept = gathered.len().saturating_sub(max);
+        let step = gathered.split_off(kept);
+        drop(gathered);
+        if step.is_empty() {
+            return Ok(false);
+        }
+        let mut batch = sled::Batch::default();
+        for hash in step {
+            if let Some(at) = self.memory.take_last_use(&hash) {
+                batch.insert(hash.as_bytes(), codec_numbers::instant_value(hash.as_bytes(), at));
+            }
+        }
+        self.trees.last_used.apply_batch(batch).map_err(engine("write last uses"))?;
+        self.committer.mark_dirty();
+        Ok(kept > 0)
     }
 
     /// Writes all of them, as far as there is room.
     pub(super) fn write_all_last_uses(&self) -> Result<(), StoreError> {
-        while self.room.has_room() && self.gather_last_uses() > 0 {
-            self.write_last_uses(usize::MAX)?;
+        while self.gather_last_uses() > 0 && self.room.has_room() {
+            while self.write_last_uses(LAST_USES_PER_STEP)? {}
         }
         Ok(())
     }

@@ -69,6 +69,7 @@ pub use self::counters::Counter;
 pub use self::directory::{DirectoryError, Page};
 pub use self::idempotency::KEPT_PER_ACCOUNT_MAX;
 pub use self::keys::{KEYS_PER_ACCOUNT_MAX, KeyUse};
+pub use self::last_uses::LAST_USES_PER_STEP;
 pub use self::links::LinkError;
 pub use self::memory::{AccountCounter, Holder};
 pub use self::open::OpenError;

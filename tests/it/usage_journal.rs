@@ -102,7 +102,7 @@ fn kill_after_kill_at_any_step_of_folding_counts_each_unit_once() {
     let all = all.flat_map(|(steps, synced)| (0..=3).map(move |later_steps| (steps, synced, later_steps)));
     let made = tempfile::tempdir().unwrap();
     let store = open(made.path(), NEVER);
-    let accounts: Vec<AccountId> = (0..400).map(|_| account(&store)).collect();
+    let accounts: Vec<AccountId> = (0..150).map(|_| account(&store)).collect();
     add_to_each(&store, &accounts);
     store.probe().unwrap();
     drop(store);
@@ -114,7 +114,7 @@ fn kill_after_kill_at_any_step_of_folding_counts_each_unit_once() {
             store.fold_usage(hour(at(LATER))).unwrap();
             if step == 1 {
                 // To rows that are folded and to rows that are not; some of them late.
-                add_to_each(&store, &accounts[..350]);
+                add_to_each(&store, &accounts[..120]);
                 add_to_journal(&store, accounts.iter().take(50).map(|account| unit(*account, at(LATER), 1, "/a")));
             }
             if step < synced {
@@ -138,10 +138,10 @@ fn kill_after_kill_at_any_step_of_folding_counts_each_unit_once() {
         let at = format!(
             "killed after {steps} steps, {synced} of them synced, and {later_steps} later ones, synced: {is_later_synced}"
         );
-        let wanted: &[(u64, usize)] = if steps > 1 { &[(1, 50), (2, 50), (3, 350)] } else { &[(2, 400)] };
+        let wanted: &[(u64, usize)] = if steps > 1 { &[(1, 50), (2, 30), (3, 120)] } else { &[(2, 150)] };
         assert_eq!(rows(&store), wanted.iter().copied().collect(), "{at}");
     }
-    assert_eq!(stages, [0, 300, 350].into(), "the steps are other ones");
+    assert_eq!(stages, [0, 100, 130].into(), "the steps are other ones");
 }
 
 /// A start, a look at the usage, and a turn write rows of an hour that goes on.
@@ -353,7 +353,7 @@ fn files_go_once_a_turn_is_over_and_that_is_on_disk() {
     drop(store);
     let store = open(dir.path(), NEVER);
     assert_eq!(files(), 1);
-    for _step in 0..10 {
+    for _step in 0..20 {
         store.fold_usage(hour(at(LATER))).unwrap();
     }
     assert_eq!((rows(&store), files()), ([(1, 700)].into(), 1));
