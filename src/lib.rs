@@ -8,7 +8,7 @@
 //! - [`domain`]: pure values and rules; [`domain::decision::decide`] is the rule of the limit.
 //!
 //! Around it: [`idempotency`] has a request run once however often it is sent;
-//! [`usage`] gathers what each key spends on each endpoint;
+//! [`usage`] has what each key spends on each endpoint written;
 //! [`accounts`], [`keys`], [`tokens`], [`dump`], [`backups`] are what operators and account holders do;
 //! [`config`], [`secrets`], [`clock`], [`ids`], [`plans`], [`housekeeping`] are what a server needs.
 //!

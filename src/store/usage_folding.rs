@@ -23,9 +23,9 @@ use crate::domain::window::Window;
 
 /// Where an earlier version kept how far folding had come, among what the store says of itself.
 const FOLDED_KEY: &str = "usage_folded";
-/// Accounts that a step of a turn looks at, and rows that it writes to sled: an operator's write waits for a millisecond,
-/// and for the rows a request that takes a block of units.
-const STEP_ACCOUNTS: usize = 2000;
+/// Accounts that a step of a turn looks at, and rows that it writes to sled: an operator's write waits for less than a
+/// millisecond, and for the rows a request that takes a block of units.
+const STEP_ACCOUNTS: usize = 500;
 const STEP_ROWS: usize = 100;
 /// Steps of a turn at a time, while the journal has as many rows as begin one: then it grows faster than the turn goes.
 const BEHIND_STEPS: usize = 20;
