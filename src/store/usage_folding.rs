@@ -67,14 +67,14 @@ impl Store {
     /// When the store fails or is closed; then it is tried again.
     pub fn fold_usage(&self, now: Window) -> Result<(), StoreError> {
         self.remove_used_up_usage()?;
-        let is_due = self.usage_journal.lock().is_due(now);
-        // Before any lock is taken that others wait for.
-        let mut accounts = is_due.then(|| self.memory.all_counters());
+        // The file first: who comes after it is in a later one. Then the accounts, without a lock that others wait for.
+        let until = self.usage_journal.lock().end_file_if_due(now);
+        let mut begun = until.map(|until| (until, self.memory.all_counters()));
         for _step in 0..BEHIND_STEPS {
             let _lock = self.lock_rows()?;
             let mut journal = self.usage_journal.lock();
-            if let Some(accounts) = accounts.take() {
-                journal.begin_turn(accounts, now);
+            if let Some((until, accounts)) = begun.take() {
+                journal.begin_turn(until, accounts, now);
             }
             journal.turn.begun.get_or_insert_with(|| (Stopwatch::start(), now));
             if matches!(journal.turn.stage, Stage::Done) {
@@ -146,7 +146,7 @@ impl Store {
         let Some(counter) = self.memory.find_counter(account) else { return Ok(()) };
         let _lock = self.lock_rows()?;
         let mut journal = self.usage_journal.lock();
-        journal.take_ended(self)?;
+        journal.take_ended_of(self, account)?;
         let of_account = (account, Window::from_hours(0))..=(account, Window::from_hours(u32::MAX));
         let mut rows = Rows::new();
         journal.ended.range(of_account).for_each(|((account, _), hour)| extend(&mut rows, *account, hour));
@@ -253,10 +253,14 @@ impl Journal {
         self.written > self.turn.rewritten.saturating_mul(2).saturating_add(JOURNAL_ROWS_MAX)
     }
 
-    fn begin_turn(&mut self, accounts: Vec<AccountCounter>, now: Window) {
+    fn end_file_if_due(&mut self, now: Window) -> Option<u64> {
+        self.is_due(now).then(|| self.files.end())
+    }
+
+    fn begin_turn(&mut self, until: u64, accounts: Vec<AccountCounter>, now: Window) {
         self.turn = Turn {
             stage: Stage::Accounts(accounts.into_iter()),
-            until: self.files.end(),
+            until,
             rewritten: 0,
             begun: Some((Stopwatch::start(), now)),
         };

@@ -114,6 +114,11 @@ impl Journal {
         done
     }
 
+    /// The same, for an account that need not wait for others.
+    pub(super) fn take_ended_of(&mut self, store: &Store, account: AccountId) -> Result<(), StoreError> {
+        self.take_ended(store).or_else(|error| if store.noted.has_ended(account) { Err(error) } else { Ok(()) })
+    }
+
     /// Keeps a complete hour that an account has left.
     pub(super) fn keep_ended(&mut self, account: AccountId, mut hour: HourUsage) {
         let rows = self.note(account, hour.window(), hour.take_unwritten());
@@ -145,7 +150,7 @@ impl Journal {
                 return Ok(());
             }
             // The account may have left this hour and come back to it. As long as this one is held, it leaves none.
-            self.take_ended(store)?;
+            self.take_ended_of(store, account)?;
             self.complete(account, hour, earlier);
         }
         self.note(account, hour.window(), hour.take_unwritten());

@@ -45,7 +45,7 @@ impl NotedUsage {
     ) {
         let mut held = counter.usage();
         if held.as_ref().is_some_and(|hour| hour.window() > window) {
-            drop(held);
+            // Held until it is there: who makes an hour complete must not come between.
             let place = (counter.account_id(), window);
             let mut ended = self.ended.lock();
             ended.entry(place).or_insert_with(|| HourUsage::new(window)).add(key_id, endpoint, change);
@@ -76,6 +76,12 @@ impl NotedUsage {
 
     pub(super) fn take_ended(&self) -> Ended {
         std::mem::take(&mut *self.ended.lock())
+    }
+
+    /// Whether there are hours that an account has left.
+    pub(super) fn has_ended(&self, account: AccountId) -> bool {
+        let of_account = (account, Window::from_hours(0))..=(account, Window::from_hours(u32::MAX));
+        self.ended.lock().range(of_account).next().is_some()
     }
 
     /// Hours that accounts have left, before what came too late for them.
