@@ -28,9 +28,6 @@ const ACCOUNTS_PER_ROUND: usize = 1000;
 const PURGE_PAUSE: Duration = Duration::from_millis(10);
 /// The same between steps of what there may be a million rows of each hour, which are a tenth as long.
 const SHORT_PAUSE: Duration = Duration::from_millis(1);
-/// How much the thread stands back where all cores are busy: it gets a tenth of one. Its steps are long beside a request,
-/// and none of them is urgent.
-const NICE: i32 = 10;
 
 /// How many days things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +50,6 @@ impl Housekeeping {
         let thread = Background::start("housekeeping", move |stop| {
             let mut links = LinkWalk { click_retention_days: retention.click_days, after: None };
             let mut usage = UsageWalk { retention_days: retention.usage_days, after: None };
-            // Where it is refused, it is as if it had not been asked for.
-            let _nice = rustix::process::setpriority_process(None, NICE);
             let mut rounds: u32 = 0;
             while !stop.sleep(ROUND) {
                 let clock = clock.as_ref();

@@ -8,7 +8,7 @@ use super::usage::{Change, OTHER_KEYS, Tally};
 use super::window::Window;
 
 /// Endpoints of an account and hour that have rows of their own: more than anybody reads. The rest are `other`.
-pub const ENDPOINTS_MAX: usize = 200;
+const ENDPOINTS_MAX: usize = 200;
 /// Rows of an account and hour, of a key and an endpoint each, before a new one is the key's `other`: five keys with all
 /// endpoints, or a hundred keys with ten. Before it is that of [`OTHER_KEYS`]: twice as many.
 const ROWS_MAX: usize = 1000;

@@ -38,7 +38,7 @@ use super::room::{FREE_BYTES_TO_OPEN, Room, free_bytes};
 use super::usage_journal::Journal;
 use super::usage_noted::NotedUsage;
 use super::writes::Writes;
-use super::{Store, StoreError, StoreOptions, Trees, damaged, engine, load, unless_full};
+use super::{Store, StoreError, StoreOptions, Trees, damaged, engine, load};
 use crate::domain::plan::Plan;
 
 /// Where the store's own state is kept.
@@ -178,8 +178,10 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn close(&self) -> Result<(), StoreError> {
-        // Without room, what is in memory alone is lost, as with last uses.
-        unless_full(self.write_usage())?;
+        if let Err(error) = self.write_usage() {
+            // It must not keep counters from being settled.
+            tracing::error!(error = &error as &dyn std::error::Error, "could not write the last usage to the store");
+        }
         self.write_all_last_uses()?;
         self.writing.lock().is_closed = true;
         self.counters.settle_all()?;

@@ -81,8 +81,8 @@ impl Store {
         Ok(())
     }
 
-    /// The lock under which clicks and rows of usage are written: an account that is being removed takes its own along before a
-    /// write or after it, not during it.
+    /// The lock under which clicks and rows of usage are written: an account that is being removed takes its own along
+    /// before a write or after it, not during it.
     pub(super) fn lock_rows(&self) -> Result<MutexGuard<'_, Writing>, StoreError> {
         let lock = self.writing.lock();
         if lock.is_closed {

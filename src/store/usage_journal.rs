@@ -23,7 +23,7 @@ use super::usage_folding::{self as folding, Turn};
 use super::{OpenError, Store, StoreError, Trees, codec, usage};
 use crate::domain::endpoint::EndpointName;
 use crate::domain::id::{AccountId, KeyId};
-use crate::domain::usage::{Change, Tally};
+use crate::domain::usage::Tally;
 use crate::domain::usage_hour::{HourUsage, Kept};
 use crate::domain::window::Window;
 
@@ -252,19 +252,6 @@ fn refused(attempt: &'static str) -> impl Fn(io::Error) -> StoreError {
 }
 
 impl Store {
-    /// Notes what a request came to that was decided on in an hour. It waits for others of the account's at most, some
-    /// tens of nanoseconds each, and is on disk as soon as it is [written](Self::write_usage) and committed.
-    pub fn note_usage(
-        &self,
-        counter: &AccountCounter,
-        window: Window,
-        key_id: KeyId,
-        endpoint: &EndpointName,
-        change: &Change,
-    ) {
-        self.noted.note(counter, window, key_id, endpoint, change);
-    }
-
     /// Writes all that was noted so far to the journal.
     ///
     /// # Errors

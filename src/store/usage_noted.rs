@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::Store;
 use super::memory::AccountCounter;
 use crate::domain::endpoint::EndpointName;
 use crate::domain::id::{AccountId, KeyId};
@@ -33,9 +34,10 @@ pub(super) struct NotedUsage {
 /// Hours that accounts have left. What came later stands for itself alone, and is added to what came before.
 pub(super) type Ended = BTreeMap<(AccountId, Window), HourUsage>;
 
-impl NotedUsage {
-    /// Notes what a request came to that a key of the account's made in an hour.
-    pub(super) fn note(
+impl Store {
+    /// Notes what a request came to that was decided on in an hour. It waits for others of the account's at most, some
+    /// tens of nanoseconds each, and is on disk as soon as it is [written](Self::write_usage) and committed.
+    pub fn note_usage(
         &self,
         counter: &AccountCounter,
         window: Window,
@@ -47,21 +49,23 @@ impl NotedUsage {
         if held.as_ref().is_some_and(|hour| hour.window() > window) {
             // Held until it is there: who makes an hour complete must not come between.
             let place = (counter.account_id(), window);
-            let mut ended = self.ended.lock();
+            let mut ended = self.noted.ended.lock();
             ended.entry(place).or_insert_with(|| HourUsage::new(window)).add(key_id, endpoint, change);
             return;
         }
         if let Some(left) = held.take_if(|hour| hour.window() < window) {
-            self.put_back_ended([((counter.account_id(), left.window()), *left)]);
+            self.noted.put_back_ended([((counter.account_id(), left.window()), *left)]);
         }
         let hour = held.get_or_insert_with(|| Box::new(HourUsage::new(window)));
         let is_first = hour.add(key_id, endpoint, change);
         drop(held);
         if is_first {
-            self.put_back([counter.clone()]);
+            self.noted.put_back([counter.clone()]);
         }
     }
+}
 
+impl NotedUsage {
     /// Says of accounts that they have usage that is not written.
     pub(super) fn put_back(&self, counters: impl IntoIterator<Item = AccountCounter>) {
         if let Some(list) = self.lists.get(own_list()) {
