@@ -26,7 +26,7 @@ pub struct Account {
 }
 
 /// What an account may do, as its operator set it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Terms {
     /// The plan it is on.
     pub plan: PlanId,
@@ -39,7 +39,7 @@ pub struct Terms {
 }
 
 /// A plan to try until `ends_at`; at that instant it is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Trial {
     /// The plan on trial.
     pub plan: PlanId,

@@ -9,7 +9,7 @@ use super::window::Window;
 pub const COST_MAX: u32 = 1000;
 
 /// Most units per window; any `u32`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Limit(u32);
 
 impl Limit {

@@ -3,8 +3,12 @@
 use std::fmt;
 
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use super::Invalid;
+
+/// Characters of an id as text.
+pub const ID_CHARS: usize = Hyphenated::LENGTH;
 
 /// A UUID newtype. The bodies of the ids are alike by nature; the types keep them apart.
 macro_rules! uuid_id {
@@ -25,7 +29,7 @@ macro_rules! uuid_id {
             /// # Errors
             /// When the text is not a hyphenated UUID.
             pub fn parse(text: &str) -> Result<Self, Invalid> {
-                let hyphenated = text.len() == 36;
+                let hyphenated = text.len() == ID_CHARS;
                 match Uuid::try_parse(text) {
                     Ok(uuid) if hyphenated => Ok(Self(uuid)),
                     Ok(_) | Err(_) => Err(Invalid::new("must be a UUID")),
@@ -36,6 +40,12 @@ macro_rules! uuid_id {
             #[must_use]
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
+            }
+
+            /// Writes the hyphenated form into `text`.
+            #[must_use]
+            pub fn write<'t>(&self, text: &'t mut [u8; ID_CHARS]) -> &'t str {
+                self.0.hyphenated().encode_lower(text)
             }
 
             /// The id with these 16 bytes.

@@ -1,5 +1,6 @@
 //! Usage: what the requests of one key to one endpoint came to in one window.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -66,7 +67,7 @@ pub struct UsageRow {
 }
 
 /// What one request came to, or some: what is to be added to a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     used: u32,
     /// Units of requests that were counted and then refused by the store.
@@ -74,9 +75,13 @@ pub struct Change {
     denied: u32,
     errors: u32,
     answers: u32,
-    /// The bucket of all the answers.
-    bucket: u8,
+    /// That of all the answers.
+    bucket: Bucket,
 }
+
+/// Which bucket: counted from 1, so that a byte that is 0 can say something else to whoever keeps a million of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bucket(NonZeroU8);
 
 impl Tally {
     /// Adds another.
@@ -94,9 +99,15 @@ impl Tally {
         self.used = self.used.saturating_add(change.used.into()).saturating_sub(change.given_back.into());
         self.denied = self.denied.saturating_add(change.denied.into());
         self.errors = self.errors.saturating_add(change.errors.into());
-        if let Some(count) = self.latency.0.get_mut(usize::from(change.bucket)) {
+        if let Some(count) = self.latency.0.get_mut(change.bucket.place()) {
             *count = count.saturating_add(change.answers.into());
         }
+    }
+}
+
+impl Default for Change {
+    fn default() -> Self {
+        Self { used: 0, given_back: 0, denied: 0, errors: 0, answers: 0, bucket: Bucket::FIRST }
     }
 }
 
@@ -122,22 +133,22 @@ impl Change {
     /// A request that was counted was answered after `took`.
     #[must_use]
     pub fn answered(is_error: bool, took: Duration) -> Self {
-        Self { errors: is_error.into(), answers: 1, bucket: bucket(took), ..Self::default() }
+        Self { errors: is_error.into(), answers: 1, bucket: Bucket::of(took), ..Self::default() }
     }
 
     /// What leads to a tally from nothing; `None` if it cannot say that, as with answers of several buckets.
     #[must_use]
     pub fn of(tally: &Tally) -> Option<Self> {
         let number = |count: u64| u32::try_from(count).ok();
-        let mut answered = (0_u8..).zip(tally.latency.0).filter(|(_bucket, count)| *count > 0);
-        let (bucket, answers) = answered.next().unwrap_or_default();
+        let mut answered = (0_usize..).zip(tally.latency.0).filter(|(_place, count)| *count > 0);
+        let (place, answers) = answered.next().unwrap_or_default();
         let change = Self {
             used: number(tally.used)?,
             given_back: 0,
             denied: number(tally.denied)?,
             errors: number(tally.errors)?,
             answers: number(answers)?,
-            bucket,
+            bucket: Bucket::at(place),
         };
         answered.next().is_none().then_some(change)
     }
@@ -160,10 +171,23 @@ impl Change {
     }
 }
 
-fn bucket(took: Duration) -> u8 {
-    let ends = BUCKET_ENDS_MS.map(|end_ms| Duration::from_millis(end_ms.into()));
-    let before = ends.iter().filter(|end| took > **end).count();
-    u8::try_from(before.min(BUCKETS - 1)).unwrap_or_default()
+impl Bucket {
+    const FIRST: Self = Self(NonZeroU8::MIN);
+
+    fn of(took: Duration) -> Self {
+        let ends = BUCKET_ENDS_MS.map(|end_ms| Duration::from_millis(end_ms.into()));
+        Self::at(ends.iter().filter(|end| took > **end).count())
+    }
+
+    /// The one with so many before it, or the last.
+    fn at(place: usize) -> Self {
+        Self(NonZeroU8::MIN.saturating_add(u8::try_from(place.min(BUCKETS - 1)).unwrap_or_default()))
+    }
+
+    /// How many are before it.
+    fn place(self) -> usize {
+        usize::from(self.0.get()).saturating_sub(1)
+    }
 }
 
 impl Latency {

@@ -2,6 +2,8 @@
 //!
 //! It is bounded, so that whoever makes endpoints up fills nothing: what has no place of its own is counted together.
 
+use std::{mem, slice};
+
 use super::endpoint::EndpointName;
 use super::id::KeyId;
 use super::usage::{Change, OTHER_KEYS, Tally};
@@ -15,12 +17,19 @@ const ROWS_MAX: usize = 1000;
 /// With fewer rows there is room for no more than there are: most accounts have one key and few endpoints.
 const ROWS_EXACT: usize = 4;
 
+/// Rows by key and endpoint. A single one, as most accounts have, needs no place of its own.
+#[derive(Debug)]
+enum Rows {
+    One(Row),
+    Any(Vec<Row>),
+}
+
 /// What an account's requests of one hour came to, by key and by endpoint.
 #[derive(Debug)]
 pub struct HourUsage {
     window: Window,
     /// By key and endpoint.
-    rows: Vec<Row>,
+    rows: Rows,
     endpoints: u16,
     has_unwritten: bool,
     /// Whether the rows say what all requests came to, and not only those since this was made.
@@ -46,7 +55,7 @@ pub enum Kept {
     InRow,
 }
 
-/// A tally. The first form is a fifth of the size, and most rows never need the other.
+/// A tally. The first form is a quarter of the size, and most rows never need the other.
 #[derive(Debug)]
 enum Figures {
     Few(Change),
@@ -57,7 +66,7 @@ impl HourUsage {
     /// Nothing yet, of requests from now on.
     #[must_use]
     pub fn new(window: Window) -> Self {
-        Self { window, rows: Vec::new(), endpoints: 0, has_unwritten: false, is_whole: false }
+        Self { window, rows: Rows::Any(Vec::new()), endpoints: 0, has_unwritten: false, is_whole: false }
     }
 
     /// The hour.
@@ -77,13 +86,13 @@ impl HourUsage {
         let Some(row) = self.row_for(key_id, endpoint) else { return false };
         row.figures.add(change);
         row.kept = Kept::Nowhere;
-        !std::mem::replace(&mut self.has_unwritten, true)
+        !mem::replace(&mut self.has_unwritten, true)
     }
 
     /// Says what a row is that was kept, whatever was known of it. It has a place of its own because it had one.
     pub fn set(&mut self, key_id: KeyId, endpoint: &EndpointName, tally: Tally, kept: Kept) {
         let at = self.find(key_id, endpoint).unwrap_or_else(|_none| self.insert(key_id, endpoint.clone()));
-        if let Some(row) = self.rows.get_mut(at) {
+        if let Some(row) = self.rows.as_mut_slice().get_mut(at) {
             row.figures = Figures::of(tally);
             row.kept = kept;
             self.has_unwritten |= kept == Kept::Nowhere;
@@ -93,7 +102,7 @@ impl HourUsage {
     /// Adds what came later.
     pub fn add_later(&mut self, later: Self) {
         self.has_unwritten |= later.has_unwritten;
-        for Row { key_id, endpoint, figures, kept } in later.rows {
+        for Row { key_id, endpoint, figures, kept } in later.rows.into_iter() {
             if let Some(row) = self.row_for(key_id, &endpoint) {
                 row.figures = figures.after(&row.figures);
                 row.kept = row.kept.min(kept);
@@ -103,8 +112,8 @@ impl HourUsage {
 
     /// Adds what is known of the hour from before this was made, and says from now on what all requests came to.
     pub fn add_earlier(&mut self, mut earlier: Self) {
-        if !earlier.rows.is_empty() {
-            earlier.add_later(std::mem::replace(self, Self::new(self.window)));
+        if !earlier.rows.as_slice().is_empty() {
+            earlier.add_later(mem::replace(self, Self::new(self.window)));
             *self = earlier;
         }
         self.is_whole = true;
@@ -112,7 +121,7 @@ impl HourUsage {
 
     /// What each row came to.
     pub fn rows(&self) -> impl Iterator<Item = (KeyId, &EndpointName, Tally)> {
-        self.rows.iter().map(Row::figures)
+        self.rows.as_slice().iter().map(Row::figures)
     }
 
     /// What the rows came to that are kept nowhere. They are taken for kept in the journal from now on.
@@ -129,12 +138,12 @@ impl HourUsage {
 
     /// Nothing is kept anywhere, as far as is known.
     pub fn unwrite(&mut self) {
-        self.rows.iter_mut().for_each(|row| row.kept = Kept::Nowhere);
-        self.has_unwritten = !self.rows.is_empty();
+        self.rows.as_mut_slice().iter_mut().for_each(|row| row.kept = Kept::Nowhere);
+        self.has_unwritten = !self.rows.as_slice().is_empty();
     }
 
     fn take_until(&mut self, kept: Kept) -> impl Iterator<Item = (KeyId, &EndpointName, Tally)> {
-        let taken = self.rows.iter_mut().filter(move |row| row.kept < kept);
+        let taken = self.rows.as_mut_slice().iter_mut().filter(move |row| row.kept < kept);
         taken.map(move |row| {
             row.kept = kept;
             row.figures()
@@ -144,37 +153,74 @@ impl HourUsage {
     /// The row for a key and an endpoint, or another one if there is no place for it.
     fn row_for(&mut self, key_id: KeyId, endpoint: &EndpointName) -> Option<&mut Row> {
         let at = self.find(key_id, endpoint).unwrap_or_else(|_none| self.place(key_id, endpoint));
-        self.rows.get_mut(at)
+        self.rows.as_mut_slice().get_mut(at)
     }
 
     fn find(&self, key_id: KeyId, endpoint: &EndpointName) -> Result<usize, usize> {
-        self.rows.binary_search_by(|row| row.key_id.cmp(&key_id).then_with(|| row.endpoint.cmp(endpoint)))
+        self.rows.as_slice().binary_search_by(|row| row.key_id.cmp(&key_id).then_with(|| row.endpoint.cmp(endpoint)))
     }
 
     /// Where a change goes whose row there is none of yet.
     fn place(&mut self, key_id: KeyId, endpoint: &EndpointName) -> usize {
         let has_place = usize::from(self.endpoints) < ENDPOINTS_MAX || self.knows(endpoint);
-        if has_place && self.rows.len() < ROWS_MAX {
+        if has_place && self.rows.as_slice().len() < ROWS_MAX {
             return self.insert(key_id, endpoint.clone());
         }
-        let keys_have_place = self.rows.len() < ROWS_MAX.saturating_mul(2);
+        let keys_have_place = self.rows.as_slice().len() < ROWS_MAX.saturating_mul(2);
         let key_id = if keys_have_place { key_id } else { OTHER_KEYS };
         self.find(key_id, &EndpointName::OTHER).unwrap_or_else(|_none| self.insert(key_id, EndpointName::OTHER))
     }
 
     /// Whether there are rows for an endpoint; for `other` none are kept apart.
     fn knows(&self, endpoint: &EndpointName) -> bool {
-        *endpoint == EndpointName::OTHER || self.rows.iter().any(|row| row.endpoint == *endpoint)
+        *endpoint == EndpointName::OTHER || self.rows.as_slice().iter().any(|row| row.endpoint == *endpoint)
     }
 
     fn insert(&mut self, key_id: KeyId, endpoint: EndpointName) -> usize {
         self.endpoints = self.endpoints.saturating_add((!self.knows(&endpoint)).into());
-        if self.rows.len() < ROWS_EXACT {
-            self.rows.reserve_exact(1);
-        }
         let at = self.find(key_id, &endpoint).unwrap_or_else(|at| at);
         self.rows.insert(at, Row { key_id, endpoint, figures: Figures::Few(Change::default()), kept: Kept::InRow });
         at
+    }
+}
+
+impl Rows {
+    fn as_slice(&self) -> &[Row] {
+        match self {
+            Self::One(row) => slice::from_ref(row),
+            Self::Any(rows) => rows,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Row] {
+        match self {
+            Self::One(row) => slice::from_mut(row),
+            Self::Any(rows) => rows,
+        }
+    }
+
+    fn insert(&mut self, at: usize, row: Row) {
+        let mut rows = match mem::replace(self, Self::Any(Vec::new())) {
+            Self::Any(rows) if rows.is_empty() => {
+                *self = Self::One(row);
+                return;
+            }
+            Self::One(only) => vec![only],
+            Self::Any(rows) => rows,
+        };
+        if rows.len() < ROWS_EXACT {
+            rows.reserve_exact(1);
+        }
+        rows.insert(at, row);
+        *self = Self::Any(rows);
+    }
+
+    fn into_iter(self) -> impl Iterator<Item = Row> {
+        let (one, any) = match self {
+            Self::One(row) => (Some(row), Vec::new()),
+            Self::Any(rows) => (None, rows),
+        };
+        one.into_iter().chain(any)
     }
 }
 
@@ -289,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn most_rows_take_64_bytes() {
-        assert_eq!((size_of::<Row>(), size_of::<HourUsage>()), (64, 32));
+    fn most_hours_take_64_bytes() {
+        assert_eq!((size_of::<Row>(), size_of::<HourUsage>()), (56, 64));
     }
 }

@@ -17,6 +17,7 @@ use super::notes::Notes;
 use super::usage::Counted;
 use super::{State, headers};
 use crate::domain::decision::Cost;
+use crate::domain::id::ID_CHARS;
 use crate::gate::Known;
 
 const ACCOUNT: HeaderName = HeaderName::from_static("x-klinky-account");
@@ -142,9 +143,10 @@ fn remember(state: &State, request: &HttpRequest, admitted: Result<Known, ApiErr
 }
 
 fn set_account(map: &mut HeaderMap, known: &Known) {
-    map.insert(ACCOUNT, headers::text(format_args!("{}", known.account_id)));
-    map.insert(PLAN, headers::text(format_args!("{}", known.plan)));
+    let mut text = [0; ID_CHARS];
+    map.insert(ACCOUNT, headers::word(known.account_id.write(&mut text)));
+    map.insert(PLAN, headers::word(known.plan.as_str()));
     if let Some(key_id) = known.key_id {
-        map.insert(KEY, headers::text(format_args!("{key_id}")));
+        map.insert(KEY, headers::word(key_id.write(&mut text)));
     }
 }

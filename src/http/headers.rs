@@ -90,6 +90,11 @@ pub(crate) fn text(args: fmt::Arguments<'_>) -> HeaderValue {
     value.unwrap_or_else(|_control_character| HeaderValue::from_static(""))
 }
 
+/// A header's value that is the text; what is none comes out empty.
+pub(crate) fn word(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_control_character| HeaderValue::from_static(""))
+}
+
 /// A header's value from JSON: everything but visible ASCII and spaces is escaped as JSON allows.
 pub(crate) fn json(json: &str) -> HeaderValue {
     let mut ascii = String::with_capacity(json.len());

@@ -18,19 +18,22 @@ use rustix::net::{Shutdown, shutdown, sockopt};
 
 use super::{HEAD_TIMEOUT, KEEP_ALIVE};
 use crate::background::Background;
-use crate::clock::Stopwatch;
 
-/// How long a connection may be without a request that runs: all of the pause that it may make, and then all of the
-/// time for the next head.
-const IDLE_MAX: Duration = KEEP_ALIVE.saturating_add(HEAD_TIMEOUT);
-/// Between two looks.
+/// Between two looks. Time is told in looks: no request need ask for it.
 const LOOK: Duration = Duration::from_secs(5);
+/// The look at which a connection has surely been without a request that runs for all of the pause that it may make, and
+/// then all of the time for the next head: one more than fit in, because it began between two.
+const IDLE_LOOKS: u64 = (KEEP_ALIVE.as_secs() + HEAD_TIMEOUT.as_secs()).div_ceil(LOOK.as_secs()) + 1;
 /// How long a client may take nothing of what it is sent: as long as for the upstream by default.
 const UNTAKEN_MAX_MS: u32 = 60_000;
 
 /// The open connections of a listener.
 #[derive(Default)]
-pub(crate) struct Connections(Mutex<Open>);
+pub(crate) struct Connections {
+    open: Mutex<Open>,
+    /// Looks so far.
+    looks: Arc<AtomicU64>,
+}
 
 #[derive(Default)]
 struct Open {
@@ -41,11 +44,11 @@ struct Open {
 struct Socket {
     /// Its own descriptor: that of the server may be another connection's by the time of the look.
     descriptor: OwnedFd,
-    since: Stopwatch,
     /// Requests that run.
     running: AtomicU32,
-    /// When the last of them ended, in µs.
-    ended_us: AtomicU64,
+    /// How many looks there were when the last of them ended.
+    ended_after: AtomicU64,
+    looks: Arc<AtomicU64>,
 }
 
 /// A connection that is open; it is forgotten when this is dropped.
@@ -67,11 +70,11 @@ impl Connections {
         sockopt::set_tcp_user_timeout(stream, UNTAKEN_MAX_MS)?;
         let socket = Arc::new(Socket {
             descriptor: stream.as_fd().try_clone_to_owned()?,
-            since: Stopwatch::start(),
             running: AtomicU32::new(0),
-            ended_us: AtomicU64::new(0),
+            ended_after: AtomicU64::new(self.looks.load(Ordering::Relaxed)),
+            looks: Arc::clone(&self.looks),
         });
-        let mut open = self.0.lock();
+        let mut open = self.open.lock();
         open.last = open.last.saturating_add(1);
         let number = open.last;
         open.sockets.insert(number, Arc::clone(&socket));
@@ -83,13 +86,15 @@ impl Connections {
         let all = Arc::clone(self);
         Background::start("idle", move |stop| {
             while !stop.sleep(LOOK) {
-                all.end_idle(IDLE_MAX);
+                all.end_idle(IDLE_LOOKS);
             }
         })
     }
 
-    fn end_idle(&self, idle_max: Duration) {
-        for socket in self.0.lock().sockets.values().filter(|socket| socket.is_idle(idle_max)) {
+    fn end_idle(&self, idle_looks: u64) {
+        let look = self.looks.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+        let first_kept = look.saturating_sub(idle_looks).saturating_add(1);
+        for socket in self.open.lock().sockets.values().filter(|socket| socket.is_idle(first_kept)) {
             // It may be closed by now.
             let _closed = shutdown(&socket.descriptor, Shutdown::Both);
         }
@@ -97,13 +102,10 @@ impl Connections {
 }
 
 impl Socket {
-    fn is_idle(&self, idle_max: Duration) -> bool {
+    /// Whether no request runs, nor ended after so many looks.
+    fn is_idle(&self, first_kept: u64) -> bool {
         // In this order: where none runs, the end of the last one is known.
-        if self.running.load(Ordering::SeqCst) > 0 {
-            return false;
-        }
-        let ended_us = self.ended_us.load(Ordering::SeqCst);
-        Duration::from_micros(self.since.elapsed_us().saturating_sub(ended_us)) >= idle_max
+        self.running.load(Ordering::SeqCst) == 0 && self.ended_after.load(Ordering::SeqCst) < first_kept
     }
 }
 
@@ -118,14 +120,14 @@ impl Connection {
 impl Drop for RunningRequest {
     fn drop(&mut self) {
         // In this order: it is not idle in between.
-        self.0.ended_us.store(self.0.since.elapsed_us(), Ordering::SeqCst);
+        self.0.ended_after.store(self.0.looks.load(Ordering::SeqCst), Ordering::SeqCst);
         self.0.running.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.all.0.lock().sockets.remove(&self.number);
+        self.all.open.lock().sockets.remove(&self.number);
     }
 }
 
@@ -152,17 +154,17 @@ mod tests {
 
             let (first, second) = (connection.begin(), connection.begin());
             drop(first);
-            all.end_idle(Duration::ZERO);
+            (0..5).for_each(|_look| all.end_idle(2));
             assert_eq!(read(), Err(io::ErrorKind::WouldBlock));
 
             drop(second);
-            all.end_idle(Duration::from_secs(10));
+            all.end_idle(2);
             assert_eq!(read(), Err(io::ErrorKind::WouldBlock));
-            all.end_idle(Duration::ZERO);
+            all.end_idle(2);
             assert_eq!(read(), Ok(0));
 
             drop(connection);
-            assert!(all.0.lock().sockets.is_empty());
+            assert!(all.open.lock().sockets.is_empty());
         });
     }
 }

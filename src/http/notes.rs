@@ -1,6 +1,8 @@
 //! What becomes known of a request on its way, for its handler, its log line and usage. It is one value in the request's
 //! extensions and not one for each fact, because each value there is an allocation and a look-up.
 
+use std::mem;
+
 use actix_web::HttpMessage;
 use actix_web::http::header::HeaderValue;
 
@@ -12,7 +14,7 @@ use crate::gate::Known;
 
 /// The notes of one request. `trace.rs` begins them.
 pub(crate) struct Notes {
-    /// The request's id: 1 to 128 visible ASCII characters.
+    /// The request's id: 1 to 128 visible ASCII characters. Empty once the answer has it.
     pub(crate) id: HeaderValue,
     /// Where its path leads; with a gateway only.
     pub(crate) route: Option<gateway::Route>,
@@ -35,6 +37,15 @@ impl Notes {
     /// Adds to the notes of a request.
     pub(crate) fn add(request: &impl HttpMessage, add: impl FnOnce(&mut Self)) {
         request.extensions_mut().get_mut().map(add);
+    }
+
+    /// The request's id, for its answer.
+    pub(crate) fn take_id(request: &impl HttpMessage) -> HeaderValue {
+        let nothing = HeaderValue::from_static("");
+        request
+            .extensions_mut()
+            .get_mut()
+            .map_or(nothing.clone(), |notes: &mut Self| mem::replace(&mut notes.id, nothing))
     }
 
     /// Looks a thing up; `None` if it is not there.

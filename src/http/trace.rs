@@ -37,8 +37,8 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
     let started = Stopwatch::start();
     let _running = request.conn_data::<Connection>().map(Connection::begin);
     let id = request_id(&request, &state);
-    Notes::begin(&request, id.clone());
     let span = tracing::info_span!("request", request.id = id.to_str().unwrap_or_default());
+    Notes::begin(&request, id);
     let mut response = match check_head(&request).and_then(|()| judge(&request, &state, listener)) {
         // An error of a handler, a guard or of the routing arrives as an answer, too.
         Ok(()) => next.call(request).instrument(span.clone()).await?.map_into_boxed_body(),
@@ -47,6 +47,8 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
     if response.status().is_client_error() || response.status().is_server_error() {
         response = in_our_form(response);
     }
+    // Not a copy: to have two of a value takes an allocation.
+    let id = Notes::take_id(response.request());
     response.headers_mut().insert(REQUEST_ID, id);
     let duration_us = started.elapsed_us();
     state.metrics.count_response(listener, response.status(), duration_us);

@@ -129,7 +129,7 @@ impl Store {
         match change {
             Change::PutPlan(plan) => self.memory.put_plan(plan),
             Change::RemovePlan(id) => self.memory.remove_plan(&id),
-            Change::PutAccount(account) => self.memory.put_terms(account.id, account.terms),
+            Change::PutAccount(account) => self.memory.put_terms(account.id, account.terms)?,
             Change::RemoveAccount(id) => self.memory.remove_terms(id),
             Change::PutKey(key) => self.memory.put_key(&key)?,
             Change::RemoveKey(key) => self.memory.remove_key(&key.hash),

@@ -300,9 +300,9 @@ mod tests {
             let counter = memory.find_counter(account).unwrap();
             counters.take(&counter, window, Limit::new(1000), Cost::ONE).unwrap().1.as_units()
         };
+        let plan = PlanId::new("scale").unwrap();
         for account in [damaged, whole] {
-            let plan = PlanId::new("scale").unwrap();
-            memory.put_terms(account, Terms { plan, custom_limit: None, trial: None, suspended: false });
+            memory.add_account(account, Arc::new(Terms::on(plan.clone())));
             assert_eq!(take(account, hour), 1);
         }
         tree.insert(codec::counter_key(hour, damaged), &[0; 8]).unwrap();

@@ -1,27 +1,19 @@
 //! What is read into memory when a store opens. Every record is decoded, so its checksum is verified.
 
-use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::thread;
 
-use foldhash::fast::RandomState;
-
-use super::memory::{Memory, dangling};
+use super::memory::Memory;
 use super::memory_links::LinkMemory;
+use super::memory_plans::SharedTerms;
 use super::{StoreError, Trees, clicks, codec, codec_numbers, damaged, engine, records, records_links};
-use crate::domain::account::Terms;
-use crate::domain::plan::PlanId;
-
-/// The ids of all plans: a million accounts share a few texts. A copy of its own for each thread: to count who shares one,
-/// threads would wait for each other.
-struct PlanIds(HashSet<PlanId, RandomState>);
 
 /// Reads plans, accounts, keys and links; accounts and keys, which may be millions, in two threads.
 pub(super) fn all(trees: &Trees, memory: &Memory, link_memory: &LinkMemory) -> Result<(), StoreError> {
     plans(trees, memory)?;
     in_halves(&trees.accounts, "read accounts", || {
-        let plans = PlanIds::of(memory);
-        move |id, bytes| account(memory, &plans, id, bytes)
+        let mut shared = memory.shared_terms();
+        move |id, bytes| account(memory, &mut shared, id, bytes)
     })?;
     in_halves(&trees.keys, "read keys", || |hash, bytes| key(memory, hash, bytes))?;
     last_uses(trees, memory)?;
@@ -29,7 +21,7 @@ pub(super) fn all(trees: &Trees, memory: &Memory, link_memory: &LinkMemory) -> R
 }
 
 /// Calls what `each` makes with all rows of a tree: two threads have about half of them each, as keys are spread evenly.
-fn in_halves<E: Fn(&[u8], &[u8]) -> Result<(), StoreError>>(
+fn in_halves<E: FnMut(&[u8], &[u8]) -> Result<(), StoreError>>(
     tree: &sled::Tree,
     attempt: &'static str,
     each: impl Fn() -> E + Sync,
@@ -38,7 +30,7 @@ fn in_halves<E: Fn(&[u8], &[u8]) -> Result<(), StoreError>>(
     let (Some((first, _)), Some((last, _))) = (end(tree.first())?, end(tree.last())?) else { return Ok(()) };
     let middle = codec::middle(&first, &last);
     let read = |mut rows: sled::Iter| {
-        let each = each();
+        let mut each = each();
         rows.try_for_each(|row| {
             let (key, bytes) = row.map_err(engine(attempt))?;
             each(&key, &bytes)
@@ -60,25 +52,10 @@ fn plans(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
     Ok(())
 }
 
-impl PlanIds {
-    fn of(memory: &Memory) -> Self {
-        Self(memory.plan_ids().iter().map(|id| PlanId::new(id.as_str())).filter_map(Result::ok).collect())
-    }
-
-    /// Gives terms the ids that are here.
-    fn share(&self, terms: &mut Terms) -> Result<(), StoreError> {
-        terms.plans_mut().try_for_each(|id| {
-            *id = self.0.get(id).ok_or_else(|| dangling("plans", id))?.clone();
-            Ok(())
-        })
-    }
-}
-
-fn account(memory: &Memory, plans: &PlanIds, id: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+fn account(memory: &Memory, shared: &mut SharedTerms, id: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
     let decoded = codec::parse_account_id(id).and_then(|parsed| records::account_from_bytes(parsed, bytes));
-    let mut account = decoded.map_err(damaged("accounts", id))?;
-    plans.share(&mut account.terms)?;
-    memory.add_account(account.id, account.terms);
+    let account = decoded.map_err(damaged("accounts", id))?;
+    memory.add_account(account.id, shared.share(account.terms)?);
     Ok(())
 }
 

@@ -9,7 +9,6 @@
 //! Tables hold pointers: one that has just doubled is more than half empty, and what is empty should be small.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -17,10 +16,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use dashmap::DashSet;
 use foldhash::fast::RandomState;
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard, RwLock};
 
 use super::StoreError;
 use super::counters::Lease;
+use super::memory_plans::{Plans, SharedTerms};
 use crate::domain::account::{InForce, Terms};
 use crate::domain::id::{AccountId, KeyId};
 use crate::domain::key::{Key, KeyHash, Scope};
@@ -55,7 +55,7 @@ pub struct Holder {
 pub struct AccountCounter(Arc<AccountEntry>);
 
 pub(super) struct Memory {
-    plans: RwLock<HashMap<PlanId, Plan, RandomState>>,
+    plans: RwLock<Plans>,
     accounts: DashSet<ByAccount, RandomState>,
     keys: DashSet<ByHash, RandomState>,
     /// How many keys were looked at, when it was last looked for those whose last use is not on disk.
@@ -64,10 +64,15 @@ pub(super) struct Memory {
 
 struct AccountEntry {
     id: AccountId,
-    terms: RwLock<Terms>,
-    lease: Mutex<Option<Lease>>,
+    /// Behind one lock: a lock for each part would be as large as a part.
+    state: Mutex<AccountState>,
+}
+
+struct AccountState {
+    terms: Arc<Terms>,
+    lease: Option<Lease>,
     /// What its requests of the last hour in which there were some came to.
-    usage: Mutex<Option<Box<HourUsage>>>,
+    usage: Option<Box<HourUsage>>,
 }
 
 struct KeyEntry {
@@ -100,8 +105,8 @@ impl Memory {
 
     /// Who shows the key with this hash at `now`; `None` when nobody may. Notes the use.
     pub(super) fn find_holder(&self, hash: &KeyHash, now: Timestamp) -> Result<Option<Holder>, StoreError> {
-        let Some(key) = self.keys.get(hash) else { return Ok(None) };
-        let key = &key.0;
+        let Some(found) = self.keys.get(hash) else { return Ok(None) };
+        let key = &found.0;
         if now.as_millis() >= key.ends_at_ms.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -109,16 +114,17 @@ impl Memory {
         if !key.is_touched.load(Ordering::Relaxed) {
             key.is_touched.store(true, Ordering::Release);
         }
-        let terms = key.account.terms.read();
-        Ok(Some(Holder {
-            account_id: key.account.id,
-            counter: AccountCounter(Arc::clone(&key.account)),
-            key_id: key.id,
-            scope: if key.may_write.load(Ordering::Relaxed) { Scope::ReadWrite } else { Scope::ReadOnly },
-            plan: terms.plan.clone(),
-            suspended: terms.suspended,
-            in_force: self.in_force(&terms, now)?,
-        }))
+        let scope = if key.may_write.load(Ordering::Relaxed) { Scope::ReadWrite } else { Scope::ReadOnly };
+        let (key_id, account) = (key.id, Arc::clone(&key.account));
+        // An account may be held while sled is asked; nobody else's keys should wait for that.
+        drop(found);
+        let state = account.state.lock();
+        let terms = &state.terms;
+        let (plan, suspended) = (terms.plan.clone(), terms.suspended);
+        let in_force = self.plans.read().in_force(terms, now)?;
+        drop(state);
+        let account_id = account.id;
+        Ok(Some(Holder { account_id, counter: AccountCounter(account), key_id, scope, plan, suspended, in_force }))
     }
 
     /// An account's plan, and what its terms come to at `now`. Under the account's lock, so that no plan goes that
@@ -128,17 +134,9 @@ impl Memory {
         account: AccountId,
         now: Timestamp,
     ) -> Result<Option<(PlanId, InForce)>, StoreError> {
-        let Some(account) = self.accounts.get(&account) else { return Ok(None) };
-        let terms = account.0.terms.read();
-        Ok(Some((terms.plan.clone(), self.in_force(&terms, now)?)))
-    }
-
-    /// What terms come to at `now`.
-    pub(super) fn in_force(&self, terms: &Terms, now: Timestamp) -> Result<InForce, StoreError> {
-        let plans = self.plans.read();
-        let find = |id: &PlanId| plans.get(id).ok_or_else(|| dangling("plans", id));
-        let on_trial = terms.running_trial(now).map(|trial| find(&trial.plan)).transpose()?;
-        Ok(terms.in_force(find(&terms.plan)?, on_trial))
+        let Some(AccountCounter(account)) = self.find_counter(account) else { return Ok(None) };
+        let terms = &account.state.lock().terms;
+        Ok(Some((terms.plan.clone(), self.plans.read().in_force(terms, now)?)))
     }
 
     pub(super) fn has_account(&self, account: AccountId) -> bool {
@@ -164,23 +162,21 @@ impl Memory {
     }
 
     pub(super) fn find_terms(&self, account: AccountId) -> Option<Terms> {
-        self.accounts.get(&account).map(|account| account.0.terms.read().clone())
+        self.find_counter(account).map(|account| Terms::clone(&account.0.state.lock().terms))
     }
 
     /// The plans with API access, the smallest limit first.
     pub(super) fn plans_with_access(&self) -> Vec<Plan> {
-        let mut plans: Vec<Plan> = self.plans.read().values().filter(|plan| plan.api_access).cloned().collect();
-        plans.sort_by(|a, b| a.requests_per_hour.cmp(&b.requests_per_hour).then_with(|| a.id.cmp(&b.id)));
-        plans
+        self.plans.read().with_access()
     }
 
     pub(super) fn has_plan(&self, id: &PlanId) -> bool {
-        self.plans.read().contains_key(id)
+        self.plans.read().has(id)
     }
 
     /// Whether any account's terms name the plan. Looks at every account: for removing a plan only.
     pub(super) fn is_plan_in_use(&self, id: &PlanId) -> bool {
-        self.accounts.iter().any(|account| account.0.terms.read().names(id))
+        self.accounts.iter().any(|account| account.0.state.lock().terms.names(id))
     }
 
     pub(super) fn last_used(&self, hash: &KeyHash) -> Option<Timestamp> {
@@ -190,7 +186,7 @@ impl Memory {
 
     /// How many plans, accounts and keys there are.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
-        (self.plans.read().len(), self.accounts.len(), self.keys.len())
+        (self.plans.read().count(), self.accounts.len(), self.keys.len())
     }
 
     pub(super) fn clear(&self) {
@@ -200,44 +196,37 @@ impl Memory {
     }
 
     pub(super) fn put_plan(&self, plan: Plan) {
-        self.plans.write().insert(plan.id.clone(), plan);
+        self.plans.write().put(plan);
     }
 
     pub(super) fn remove_plan(&self, id: &PlanId) {
         self.plans.write().remove(id);
     }
 
-    /// The ids of the plans.
-    pub(super) fn plan_ids(&self) -> Vec<PlanId> {
-        self.plans.read().keys().cloned().collect()
+    /// What makes terms shared, for a thread that reads accounts.
+    pub(super) fn shared_terms(&self) -> SharedTerms {
+        self.plans.read().shared_terms()
     }
 
     /// Keeps an account's terms.
-    pub(super) fn put_terms(&self, account: AccountId, mut terms: Terms) {
-        let plans = self.plans.read();
-        for id in terms.plans_mut() {
-            if let Some((own, _plan)) = plans.get_key_value(id) {
-                *id = own.clone();
-            }
+    pub(super) fn put_terms(&self, account: AccountId, terms: Terms) -> Result<(), StoreError> {
+        let terms = self.plans.write().share(terms)?;
+        match self.find_counter(account) {
+            Some(known) => known.0.state.lock().terms = terms,
+            None => self.add_account(account, terms),
         }
-        drop(plans);
-        if let Some(entry) = self.accounts.get(&account) {
-            *entry.0.terms.write() = terms;
-            return;
-        }
-        self.add_account(account, terms);
+        Ok(())
     }
 
     /// Keeps an account that was not there.
-    pub(super) fn add_account(&self, account: AccountId, terms: Terms) {
-        let entry =
-            AccountEntry { id: account, terms: RwLock::new(terms), lease: Mutex::default(), usage: Mutex::default() };
-        self.accounts.insert(ByAccount(Arc::new(entry)));
+    pub(super) fn add_account(&self, account: AccountId, terms: Arc<Terms>) {
+        let state = Mutex::new(AccountState { terms, lease: None, usage: None });
+        self.accounts.insert(ByAccount(Arc::new(AccountEntry { id: account, state })));
     }
 
     pub(super) fn remove_terms(&self, account: AccountId) {
         if let Some(removed) = self.accounts.remove(&account) {
-            *removed.0.usage.lock() = None;
+            removed.0.state.lock().usage = None;
         }
     }
 
@@ -317,14 +306,14 @@ impl AccountCounter {
         self.0.id
     }
 
-    /// The block of units that it takes from.
-    pub(super) fn lease(&self) -> MutexGuard<'_, Option<Lease>> {
-        self.0.lease.lock()
+    /// The block of units that it takes from. Nothing else of the account is to be had meanwhile.
+    pub(super) fn lease(&self) -> MappedMutexGuard<'_, Option<Lease>> {
+        MutexGuard::map(self.0.state.lock(), |state| &mut state.lease)
     }
 
-    /// What its requests came to.
-    pub(super) fn usage(&self) -> MutexGuard<'_, Option<Box<HourUsage>>> {
-        self.0.usage.lock()
+    /// What its requests came to. Nothing else of the account is to be had meanwhile.
+    pub(super) fn usage(&self) -> MappedMutexGuard<'_, Option<Box<HourUsage>>> {
+        MutexGuard::map(self.0.state.lock(), |state| &mut state.usage)
     }
 }
 
@@ -385,4 +374,16 @@ impl Hash for ByHash {
 
 pub(super) fn dangling(tree: &'static str, key: &dyn std::fmt::Display) -> StoreError {
     StoreError::Dangling { tree, key: key.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_takes_80_bytes_and_a_key_as_many() {
+        // An `Arc` counts in two words before what it points to.
+        assert_eq!(2 * size_of::<usize>() + size_of::<AccountEntry>(), 80);
+        assert_eq!(size_of::<KeyEntry>(), 80);
+    }
 }

@@ -38,6 +38,7 @@ mod load;
 mod marker;
 mod memory;
 mod memory_links;
+mod memory_plans;
 mod open;
 mod open_engine;
 mod recording;

@@ -134,7 +134,13 @@ impl Journal {
         act: impl FnOnce(&mut Self, &mut Option<Box<HourUsage>>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let account = counter.account_id();
-        let begun = counter.usage().as_ref().filter(|hour| !hour.is_whole()).map(|hour| hour.window());
+        let mut held = counter.usage();
+        if let Some(hour) = held.as_deref_mut().filter(|hour| hour.is_whole()) {
+            self.note(account, hour.window(), hour.take_unwritten());
+            return act(self, &mut held);
+        }
+        let begun = held.as_ref().map(|hour| hour.window());
+        drop(held);
         // No request waits for that. Nobody else writes rows meanwhile.
         let earlier = begun.map(|window| usage::read_hour(&store.trees, account, window)).transpose()?;
         let mut held = counter.usage();

@@ -193,7 +193,6 @@ fn a_connection_that_the_upstream_closed_in_between_is_not_the_clients_fault() {
     for call in ["GET /v1/x\n", "POST /v1/x\n\n\nbody", "GET /v1/x\n", "POST /v1/x\n\n\nbody"] {
         let answer = ask(&server, &account, call);
         assert_eq!(answer.status, 200, "{answer}");
-        // The upstream has closed; whether the gateway knows by now is left to chance.
     }
     assert_eq!(server.used(&account.id), 4);
     assert_eq!(upstream.connections(), 4);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use klinky::config::{Cli, Command, GatewaySettings};
+use rustix::net::sockopt;
 
 use crate::harness::Server;
 
@@ -88,6 +89,8 @@ impl Upstream {
         Self::start(move |mut stream, _number, sender| {
             if let Some(asked) = read(&mut stream) {
                 sender.send(asked).unwrap_or_default();
+                // The end comes with the answer, in one segment: by the time of the next request it is known.
+                sockopt::set_tcp_cork(&stream, true).unwrap();
                 let _gone = stream.write_all(&raw);
                 end(&stream);
             }

@@ -32,8 +32,8 @@ pub(crate) fn routes(routes: &mut web::ServiceConfig) {
     session_routes(routes);
     routes.service(
         web::scope("/api/v1/public")
-            .configure(clicks::routes)
             .configure(links::routes)
+            .configure(clicks::routes)
             .default_service(web::to(nothing_here))
             .wrap(from_fn(etag::validate))
             .wrap(from_fn(idempotency::once))
