@@ -87,10 +87,10 @@ async fn sub_request(
     asked: Result<(Original, Cost), ApiError>,
     denials: Denials,
 ) -> HttpResponse {
-    let (admitted, original) = match (asked, extract::api_key(request.headers())) {
+    let (admitted, asked) = match (asked, extract::api_key(request.headers())) {
         (Err(error), _) => (Err(error), None),
-        (Ok((original, _cost)), Err(error)) => (Err(error), Some(original)),
-        (Ok((original, cost)), Ok(key)) => (decide(state, key, &original, cost).await, Some(original)),
+        (Ok(asked), Err(error)) => (Err(error), Some(asked)),
+        (Ok((original, cost)), Ok(key)) => (decide(state, key, &original, cost).await, Some((original, cost))),
     };
     let mut response = match (&admitted, denials) {
         (Ok(known), Denials::AsTheyAre | Denials::As403) => allowed(known),
@@ -100,8 +100,8 @@ async fn sub_request(
     if let Some(known) = known(&admitted) {
         set_account(response.headers_mut(), known);
     }
-    if let Some(original) = original {
-        remember(state, request, admitted, original);
+    if let Some((original, cost)) = asked {
+        remember(state, request, admitted, original, cost);
     }
     response
 }
@@ -126,7 +126,7 @@ fn known(admitted: &Result<Known, ApiError>) -> Option<&Known> {
 }
 
 /// For metrics, usage and the log line.
-fn remember(state: &State, request: &HttpRequest, admitted: Result<Known, ApiError>, original: Original) {
+fn remember(state: &State, request: &HttpRequest, admitted: Result<Known, ApiError>, original: Original, cost: Cost) {
     let outcome = state.metrics.count_decision(&admitted);
     let counted = admitted.as_ref().ok().and_then(|known| Counted::of(known, original.name));
     let known = match admitted {
@@ -136,6 +136,7 @@ fn remember(state: &State, request: &HttpRequest, admitted: Result<Known, ApiErr
     };
     Notes::add(request, |notes| {
         notes.outcome = Some(outcome);
+        notes.cost = cost;
         notes.known = known;
         notes.counted = counted;
         notes.endpoint = original.endpoint;

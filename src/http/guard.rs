@@ -60,7 +60,10 @@ pub(crate) async fn admit<B: MessageBody + 'static>(
         (Err(error), _) | (Ok(_), Err(error)) => Err(error),
     };
     let outcome = state.metrics.count_decision(&admitted);
-    Notes::add(&request, |notes| notes.outcome = Some(outcome));
+    Notes::add(&request, |notes| {
+        notes.outcome = Some(outcome);
+        notes.cost = paid;
+    });
     let counted = admitted.as_ref().ok().cloned();
     let mut response = pass(request, next, admitted).await?;
     let Some(mut known) = counted else { return Ok(response) };

@@ -10,6 +10,7 @@ use super::check::Endpoint;
 use super::gateway;
 use super::metrics::Outcome;
 use super::usage::Counted;
+use crate::domain::decision::Cost;
 use crate::gate::Known;
 
 /// The notes of one request. `trace.rs` begins them.
@@ -20,6 +21,8 @@ pub(crate) struct Notes {
     pub(crate) route: Option<gateway::Route>,
     /// How it was decided on, if it was.
     pub(crate) outcome: Option<Outcome>,
+    /// What it costs, counted or not.
+    pub(crate) cost: Cost,
     /// The account that it is for.
     pub(crate) known: Option<Known>,
     /// What it was counted under, if it was.
@@ -30,7 +33,8 @@ pub(crate) struct Notes {
 
 impl Notes {
     pub(crate) fn begin(request: &impl HttpMessage, id: HeaderValue) {
-        let notes = Self { id, route: None, outcome: None, known: None, counted: None, endpoint: None };
+        let notes =
+            Self { id, route: None, outcome: None, cost: Cost::ONE, known: None, counted: None, endpoint: None };
         request.extensions_mut().insert(notes);
     }
 

@@ -18,6 +18,7 @@ use super::metrics::Outcome;
 use super::notes::Notes;
 use super::{Listener, State, client, gateway, usage};
 use crate::clock::Stopwatch;
+use crate::domain::decision::Cost;
 use crate::domain::endpoint::EndpointName;
 
 /// Most bytes of path and query: what browsers and proxies pass on.
@@ -144,6 +145,7 @@ fn log(response: &ServiceResponse<BoxBody>, state: &State, duration_us: u64) {
         endpoint = notes.and_then(|notes| notes.endpoint.as_ref()).map(Endpoint::as_str),
         status = response.status().as_u16(),
         decision = notes.and_then(|notes| notes.outcome).map(Outcome::as_str),
+        cost = notes.map(|notes| notes.cost.as_units()).filter(|units| *units != Cost::ONE.as_units()),
         duration_us,
         client = %client::address(request, &state.trusted_proxies),
         account.id = known.map(|known| tracing::field::display(known.account_id)),

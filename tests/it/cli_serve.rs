@@ -137,6 +137,9 @@ fn each_request_is_one_json_line_that_says_what_became_of_it() {
     let (id, key) = process.account("growth");
     process.public.exchange(&format!("GET /api/v1/public/links\nX-API-Key: {key}\nX-Request-Id: mine-1"));
     process.public.exchange("GET /api/v1/public/links\nX-Request-Id: mine-2");
+    process.public.exchange(&format!("GET /check?cost=7\nX-API-Key: {key}\nX-Request-Id: mine-3"));
+    let bulk = format!("POST /api/v1/public/links/bulk\nX-API-Key: {key}\nX-Request-Id: mine-4");
+    process.public.exchange(&format!("{bulk}\n\n{{\"links\":[1,2,3]}}"));
 
     let log = process.stop();
 
@@ -157,6 +160,8 @@ fn each_request_is_one_json_line_that_says_what_became_of_it() {
     assert!(counted["duration_us"].is_u64(), "{counted}");
     assert!(counted["timestamp"].is_string() && counted["level"] == "INFO", "{counted}");
     assert_eq!(of("mine-2")["status"], 401);
+    // What most requests cost is not worth a field.
+    assert_eq!([counted, of("mine-3"), of("mine-4")].map(|line| line["cost"].as_u64()), [None, Some(7), Some(3)]);
 }
 
 #[test]

@@ -79,6 +79,6 @@ pub(super) async fn answer(state: &State, request: &HttpRequest, payload: Payloa
     if let Some(known) = known(&admitted) {
         set_account(response.headers_mut(), known);
     }
-    remember(state, request, admitted, original);
+    remember(state, request, admitted, original, cost);
     Ok(response)
 }
