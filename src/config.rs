@@ -12,6 +12,7 @@ mod dump;
 mod gateway;
 mod links;
 mod parse;
+mod simulate;
 mod usage;
 mod verify;
 
@@ -31,6 +32,7 @@ use self::parse::{
     Faults, cores, parse_address, parse_bounded, parse_choice, parse_network, parse_origin, parse_ttl, parse_workers,
     read_issuer,
 };
+pub use self::simulate::{Fields, ReportFormat, SimulateArgs, SimulateSettings, Tried};
 pub use self::usage::UsageArgs;
 pub use self::verify::VerifyArgs;
 use crate::domain::id::AccountId;
@@ -76,6 +78,12 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Print a session token (JWT) for an account
     Token(TokenArgs),
+    /// Say from an access log how many requests each plan would have denied
+    ///
+    /// Understood are, line by line: the common and the combined log format of nginx and Apache, the log of klinky
+    /// itself (text or json), Caddy's JSON access log, and with --account-field a JSON log of your own. Nothing is
+    /// opened but the files: no data directory and no socket.
+    Simulate(SimulateArgs),
 }
 
 /// Flags of `serve`.

@@ -9,7 +9,7 @@
 //!
 //! Around it: [`idempotency`] has a request run once however often it is sent;
 //! [`usage`] has what each key spends on each endpoint written;
-//! [`accounts`], [`keys`], [`tokens`], [`dump`], [`backups`] are what operators and account holders do;
+//! [`accounts`], [`keys`], [`tokens`], [`dump`], [`backups`], [`simulate`] are what operators and account holders do;
 //! [`config`], [`secrets`], [`clock`], [`ids`], [`plans`], [`housekeeping`] are what a server needs.
 //!
 //! Invariants:
@@ -40,6 +40,7 @@ pub mod recorder;
 pub mod remote;
 pub mod run;
 pub mod secrets;
+pub mod simulate;
 pub mod store;
 pub mod table;
 pub mod tokens;

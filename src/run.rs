@@ -14,7 +14,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
-    Cli, Command, DumpFormat, DumpSettings, LogFormat, RestoreArgs, ServeArgs, ServeSettings, TokenSettings, VerifyArgs,
+    Cli, Command, DumpFormat, DumpSettings, LogFormat, RestoreArgs, ServeArgs, ServeSettings, SimulateSettings,
+    TokenSettings, VerifyArgs,
 };
 use crate::demo::Place;
 use crate::domain::plan::Plan;
@@ -22,6 +23,7 @@ use crate::domain::time::Timestamp;
 use crate::dump::{self, DumpError, DumpFilter};
 use crate::http::Running;
 use crate::plans::first_plans;
+use crate::simulate::Simulation;
 use crate::store::{Author, OpenError, Store, StoreOptions, Verified, unless_full};
 use crate::table::Table;
 use crate::tokens::Signer;
@@ -53,6 +55,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Restore(args) => restore(&args),
         Command::Verify(args) => verify(&args),
         Command::Token(args) => token(args.check().map_err(Failure::Usage)?),
+        Command::Simulate(args) => simulate(&args.check().map_err(Failure::Usage)?),
     }
 }
 
@@ -126,6 +129,9 @@ fn raise_open_files() {
 /// Log lines that are written with one system call: some hundred.
 const LOG_BYTES_AT_ONCE: usize = 64 * 1024;
 
+/// A file that is read to its end is read in pieces of this size; larger ones are not faster.
+const READ_BYTES_AT_ONCE: usize = 64 * 1024;
+
 /// Log lines go to standard error by a thread of their own, which writes all that wait at once. Dropping the guard writes
 /// what is left.
 fn start_logs(args: &ServeArgs) -> Result<WorkerGuard, Box<dyn Error>> {
@@ -152,8 +158,12 @@ fn dump(settings: DumpSettings) -> Result<(), Failure> {
         DumpFormat::Json => write_dump(settings, out),
         DumpFormat::Table => write_dump(settings, Table::new(out)),
     };
+    unless_left(done)
+}
+
+/// What a command that prints came to: whoever reads may have read enough, as `head` has.
+fn unless_left(done: Result<(), Box<dyn Error>>) -> Result<(), Failure> {
     match done {
-        // Whoever reads has read enough, as `head` has.
         Err(error) if is_broken_pipe(error.as_ref()) => Ok(()),
         other => Ok(other?),
     }
@@ -193,10 +203,7 @@ fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
 
 fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     let input: Box<dyn BufRead> = match &args.file {
-        Some(path) => {
-            let file = File::open(path).map_err(|error| format!("could not open {}: {error}", path.display()))?;
-            Box::new(BufReader::new(file))
-        }
+        Some(path) => Box::new(open_file(path)?),
         None => Box::new(io::stdin().lock()),
     };
     let store = open(&args.data_dir, &first_plans()?)?;
@@ -215,6 +222,11 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         rows.links
     )?;
     Ok(())
+}
+
+fn open_file(path: &Path) -> Result<BufReader<File>, String> {
+    let file = File::open(path).map_err(|error| format!("could not open {}: {error}", path.display()))?;
+    Ok(BufReader::with_capacity(READ_BYTES_AT_ONCE, file))
 }
 
 fn verify(args: &VerifyArgs) -> Result<(), Failure> {
@@ -236,6 +248,26 @@ fn token(settings: TokenSettings) -> Result<(), Failure> {
     let (token, _expires_at) = Signer::new(&secret).sign(settings.account, settings.ttl, SystemClock.now())?;
     writeln!(io::stdout(), "{token}")?;
     Ok(())
+}
+
+fn simulate(settings: &SimulateSettings) -> Result<(), Failure> {
+    let mut simulation = Simulation::new(settings);
+    if settings.files.is_empty() {
+        simulation.read("standard input", io::stdin().lock())?;
+    }
+    // All are opened before one is read: who mistyped the last name need not wait for it.
+    let logs: Result<Vec<_>, String> = settings.files.iter().map(|path| Ok((path, open_file(path)?))).collect();
+    for (path, log) in logs? {
+        simulation.read(&path.display().to_string(), log)?;
+    }
+    let report = simulation.report()?;
+    for line in &report.unreadable {
+        // Nobody can be told if standard error is closed.
+        let _closed = writeln!(io::stderr(), "klinky: {line}");
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = report.write(settings, &mut out).and_then(|()| out.flush());
+    unless_left(written.map_err(Into::into))
 }
 
 /// Opens a store for a command, which itself counts nothing: its writes are all durable ones.

@@ -72,11 +72,16 @@ pub(super) fn is_public(rules: &[Calls], method: &Method, path: &str) -> bool {
     is_match(path) && (without_slash.is_empty() || is_match(without_slash))
 }
 
-/// What a call costs: with a final slash or without it, whichever is dearer.
+/// What a call costs.
 pub(super) fn cost_of(rules: &[CostRule], method: &Method, path: &str) -> Cost {
-    let first = |path: &str| rules.iter().find_map(|rule| rule.cost_of(method, path)).unwrap_or(Cost::ONE);
-    let (as_sent, without_slash) = (first(path), first(path.trim_end_matches('/')));
-    if as_sent.as_units() > without_slash.as_units() { as_sent } else { without_slash }
+    find_cost(rules, method, path).unwrap_or(Cost::ONE)
+}
+
+/// What the rules say that a call costs, if one is about it: with a final slash or without it, whichever is dearer.
+pub(super) fn find_cost(rules: &[CostRule], method: &Method, path: &str) -> Option<Cost> {
+    let first = |path: &str| rules.iter().find_map(|rule| rule.cost_of(method, path));
+    let found = [path, path.trim_end_matches('/')].into_iter().filter_map(first);
+    found.max_by_key(|cost| cost.as_units())
 }
 
 /// `/v1/docs/**`, or `OPTIONS /v1/**`.

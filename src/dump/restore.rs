@@ -174,7 +174,7 @@ fn check_header(dump: &mut impl BufRead) -> Result<(), RestoreFailure> {
 }
 
 /// The next line without its end; `None` at the end of the input.
-fn next_line(dump: &mut impl BufRead) -> Result<Option<Vec<u8>>, RestoreFailure> {
+pub(super) fn next_line(dump: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     dump.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
     match line.pop() {

@@ -13,12 +13,13 @@ fn help_teaches_the_commands() {
     Usage: klinky <COMMAND>
 
     Commands:
-      serve    Run the server
-      dump     Print what is stored, whether or not the server runs
-      restore  Fill an empty data directory from a dump
-      verify   Say what is wrong in a data directory that no server has open, which stays as it is
-      token    Print a session token (JWT) for an account
-      help     Print this message or the help of the given subcommand(s)
+      serve     Run the server
+      dump      Print what is stored, whether or not the server runs
+      restore   Fill an empty data directory from a dump
+      verify    Say what is wrong in a data directory that no server has open, which stays as it is
+      token     Print a session token (JWT) for an account
+      simulate  Say from an access log how many requests each plan would have denied
+      help      Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help

@@ -92,6 +92,8 @@ mod recipe_nginx;
 mod recipes;
 mod refused_keys;
 mod schemathesis;
+mod simulate;
+mod simulate_logs;
 mod simulation;
 mod small_disk;
 mod smoke;

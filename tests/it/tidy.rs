@@ -25,6 +25,7 @@ const LAYERS: [&[&str]; 4] = [
         "backups",
         "remote",
         "table",
+        "simulate",
     ],
     &["store"],
     &["domain"],

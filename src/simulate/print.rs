@@ -1,0 +1,212 @@
+//! A report in its two forms: columns for people, and JSON lines. Names come from a log that anybody can write into, so
+//! neither form has characters in it that a terminal would obey.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::report::{AccountReport, Report, TriedReport};
+use super::shown::{is_printed, shown};
+use crate::config::Tried;
+
+/// Characters of an account in the table: a UUID, and some more.
+const ACCOUNT_CHARS: usize = 40;
+/// What stands for nothing, as in the tables of a dump.
+const NOTHING: &str = "-";
+
+/// Writes the accounts, at most `top`, then what each plan denies, then what was read.
+pub(super) fn table(report: &Report, top: usize, out: &mut impl Write) -> io::Result<()> {
+    if top > 0 && !report.accounts.is_empty() {
+        columns(
+            &account_titles(report),
+            &report.accounts.iter().take(top).map(account_cells).collect::<Vec<_>>(),
+            out,
+        )?;
+        match report.accounts.len().saturating_sub(top) {
+            0 => writeln!(out)?,
+            more => writeln!(out, "and {more} more: see --top\n")?,
+        }
+    }
+    let titles = ["PLAN", "LIMIT", "DENIED", "SHARE", "ACCOUNTS DENIED"].map(str::to_owned);
+    columns(&titles, &report.tried.iter().map(|tried| tried_cells(report, tried)).collect::<Vec<_>>(), out)?;
+    writeln!(out, "\n{}", sums(report))
+}
+
+fn account_titles(report: &Report) -> Vec<String> {
+    let mut titles = ["ACCOUNT", "REQUESTS", "UNITS", "BUSIEST HOUR", "ITS UNITS"].map(str::to_owned).to_vec();
+    titles.extend(report.tried.iter().map(|tried| format!("DENIED ON {}", tried.tried)));
+    titles.push("ENOUGH".to_owned());
+    titles
+}
+
+fn account_cells(account: &AccountReport) -> Vec<String> {
+    let (hour, units) = account.busiest;
+    let mut cells = vec![
+        shown(&account.account, ACCOUNT_CHARS),
+        account.requests.to_string(),
+        account.units.to_string(),
+        hour.start().to_string(),
+        units.as_units().to_string(),
+    ];
+    cells.extend(account.denied.iter().map(u64::to_string));
+    cells.push(account.enough.as_ref().map_or_else(|| NOTHING.to_owned(), Tried::to_string));
+    cells
+}
+
+fn tried_cells(report: &Report, row: &TriedReport) -> Vec<String> {
+    let share = report.share(row.denied);
+    vec![
+        row.tried.plan.as_ref().map_or_else(|| NOTHING.to_owned(), ToString::to_string),
+        row.tried.limit.as_units().to_string(),
+        row.denied.to_string(),
+        format!("{}.{:02} %", share.div_euclid(100), share.rem_euclid(100)),
+        format!("{} of {}", row.accounts, report.accounts.len()),
+    ]
+}
+
+/// What was read, and what of it was passed over and why.
+fn sums(report: &Report) -> String {
+    let lines = &report.lines;
+    let passed_over: Vec<String> = [
+        (lines.no_account, "without an account"),
+        (lines.refused, "answered 401 or 403"),
+        (lines.preflights, "preflights"),
+        (lines.not_counted, "that klinky does not count"),
+        (lines.other_events, "of other events"),
+        (lines.unreadable, "unreadable"),
+    ]
+    .into_iter()
+    .filter(|(lines, _what)| *lines > 0)
+    .map(|(lines, what)| format!("{lines} {what}"))
+    .collect();
+    let passed_over = if passed_over.is_empty() { "none".to_owned() } else { passed_over.join(", ") };
+    let (requests, accounts) = (report.requests, report.accounts.len());
+    format!("{requests} requests of {accounts} accounts in {} lines; passed over: {passed_over}", lines.all)
+}
+
+/// Writes columns as wide as their widest cell: numbers to the right, all else to the left.
+fn columns(titles: &[String], rows: &[Vec<String>], out: &mut impl Write) -> io::Result<()> {
+    let widest = |at: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(at)).chain(titles.get(at));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let is_number = |cell: &String| cell.starts_with(|c: char| c.is_ascii_digit()) && !cell.contains('T');
+    let widths: Vec<usize> = (0..titles.len()).map(widest).collect();
+    let rights: Vec<bool> =
+        (0..titles.len()).map(|at| at > 0 && rows.iter().filter_map(|row| row.get(at)).all(is_number)).collect();
+    for row in std::iter::once(titles).chain(rows.iter().map(Vec::as_slice)) {
+        let cells = row.iter().zip(&widths).zip(&rights);
+        let cells: Vec<String> = cells
+            .map(|((cell, width), right)| if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") })
+            .collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Row<'a> {
+    Account {
+        account: &'a str,
+        requests: u64,
+        units: u64,
+        busiest_hour: HourRow,
+        tried: Vec<DeniedRow<'a>>,
+        enough: Option<TriedRow<'a>>,
+    },
+    Tried {
+        #[serde(flatten)]
+        tried: TriedRow<'a>,
+        denied: u64,
+        share: f64,
+        accounts_denied: u64,
+    },
+    Total {
+        requests: u64,
+        accounts: usize,
+        lines: u64,
+        passed_over: PassedOverRow,
+    },
+}
+
+#[derive(Serialize)]
+struct HourRow {
+    hour: String,
+    units: u32,
+}
+
+#[derive(Serialize)]
+struct TriedRow<'a> {
+    plan: Option<&'a str>,
+    limit: u32,
+}
+
+#[derive(Serialize)]
+struct DeniedRow<'a> {
+    #[serde(flatten)]
+    tried: TriedRow<'a>,
+    denied: u64,
+}
+
+#[derive(Serialize)]
+struct PassedOverRow {
+    no_account: u64,
+    refused: u64,
+    preflights: u64,
+    not_counted: u64,
+    other_events: u64,
+    unreadable: u64,
+}
+
+/// Writes a line for each account, for each plan, and one of sums.
+pub(super) fn json(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    for account in &report.accounts {
+        let tried = report.tried.iter().zip(&account.denied);
+        let (hour, units) = account.busiest;
+        let row = Row::Account {
+            account: &account.account,
+            requests: account.requests,
+            units: account.units,
+            busiest_hour: HourRow { hour: hour.start().to_string(), units: units.as_units() },
+            tried: tried.map(|(of, denied)| DeniedRow { tried: (&of.tried).into(), denied: *denied }).collect(),
+            enough: account.enough.as_ref().map(TriedRow::from),
+        };
+        row_of(&row, out)?;
+    }
+    for TriedReport { tried, denied, accounts } in &report.tried {
+        let share = f64::from(report.share(*denied)) / 10_000.0;
+        row_of(&Row::Tried { tried: tried.into(), denied: *denied, share, accounts_denied: *accounts }, out)?;
+    }
+    let lines = report.lines;
+    let passed_over = PassedOverRow {
+        no_account: lines.no_account,
+        refused: lines.refused,
+        preflights: lines.preflights,
+        not_counted: lines.not_counted,
+        other_events: lines.other_events,
+        unreadable: lines.unreadable,
+    };
+    let accounts = report.accounts.len();
+    row_of(&Row::Total { requests: report.requests, accounts, lines: lines.all, passed_over }, out)
+}
+
+impl<'a> From<&'a Tried> for TriedRow<'a> {
+    fn from(tried: &'a Tried) -> Self {
+        Self { plan: tried.plan.as_ref().map(|plan| plan.as_str()), limit: tried.limit.as_units() }
+    }
+}
+
+/// JSON may hold in its strings whatever UTF-8 can; what is not printed goes out as an escape, which reads the same.
+fn row_of(row: &Row<'_>, out: &mut impl Write) -> io::Result<()> {
+    let text = serde_json::to_string(row)?;
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_printed(c) {
+            line.push(c);
+        } else {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line.push_str(&format!("\\u{unit:04x}")));
+        }
+    }
+    writeln!(out, "{line}")
+}
