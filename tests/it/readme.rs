@@ -1,7 +1,7 @@
 //! The README's console blocks, run word by word against the real binary.
 //!
 //! A `console` block is part of the tour: the demo's exports are set. So they are in a `console gateway` block, before an upstream. A `console data` block runs in a
-//! directory with a server on `data/db` and `klinky` on the path; a `console damaged` block where such a server has backed up into `data/backups`, was stopped, and its
+//! directory with a server on `data/db` and `klinky` on the path; a `console log` block beside an `access.log`; a `console damaged` block where such a server has backed up into `data/backups`, was stopped, and its
 //! database was damaged. Lines that begin with `$ ` are run; what follows is
 //! what they print, but for what differs from run to run. `KLINKY_README=write` writes what they print now.
 
@@ -189,6 +189,36 @@ fn operating_it_works_as_it_says() {
             |name: &str| ready.split(&format!(" {name}=")).nth(1).unwrap().split(' ').next().unwrap().to_owned();
         let (public, admin) = (address("public"), address("admin"));
         run(dir.path(), &format!("export API=http://{public} ADMIN=http://{admin}"), steps)
+    });
+}
+
+/// The log of an API before it had plans.
+fn access_log() -> String {
+    let lines = |requests: usize, who: &str, minute: &str, request: &str, status: u16| {
+        let line =
+            format!("{who} [29/Nov/2026:{minute}:27 +0000] \"{request} HTTP/1.1\" {status} 512 \"-\" \"curl/8.5\"\n");
+        line.repeat(requests)
+    };
+    [
+        lines(64, "192.0.2.7 - acme", "09:12", "GET /v1/things?page=2", 200),
+        lines(131, "192.0.2.7 - acme", "10:41", "GET /v1/things?page=2", 200),
+        lines(9, "198.51.100.4 - beta", "10:44", "POST /v1/reports", 201),
+        lines(35, "198.51.100.4 - beta", "10:48", "GET /v1/things/7", 404),
+        "203.0.113.9 - - [29/Nov/2026:10:50:02 +0000] \"\\x16\\x03\\x01\" 400 0 \"-\" \"-\"\n".to_owned(),
+        lines(412, "192.0.2.8 - gamma", "10:52", "GET /v1/things", 200),
+        lines(3, "203.0.113.9 - -", "10:55", "GET /v1/things", 401),
+        lines(1, "203.0.113.9 - -", "10:58", "OPTIONS /v1/things", 204),
+        lines(22, "203.0.113.9 - -", "11:02", "GET /v1/things", 200),
+    ]
+    .concat()
+}
+
+#[test]
+fn plans_are_tried_on_a_log_as_it_says() {
+    check("```console log", |steps| {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("access.log"), access_log()).unwrap();
+        run(dir.path(), "", steps)
     });
 }
 
