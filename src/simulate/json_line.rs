@@ -18,6 +18,9 @@ struct Names {
     method: &'static [&'static str],
     target: &'static [&'static str],
     status: &'static [&'static str],
+    /// A method and a target in one.
+    call: &'static [&'static str],
+    cost: &'static [&'static str],
 }
 
 const KLINKY: Names = Names {
@@ -26,6 +29,9 @@ const KLINKY: Names = Names {
     method: &["method"],
     target: &["route"],
     status: &["status"],
+    // A proxy that asks klinky asks about another call than its own.
+    call: &["endpoint"],
+    cost: &["cost"],
 };
 /// As of Caddy 2.5; before, there was no `client_ip`.
 const CADDY: Names = Names {
@@ -34,6 +40,8 @@ const CADDY: Names = Names {
     method: &["request.method"],
     target: &["request.uri"],
     status: &["status"],
+    call: &[],
+    cost: &[],
 };
 /// What servers and their loggers use to call them: variables of nginx, pino, Traefik, and plain words.
 const OWN: Names = Names {
@@ -42,6 +50,8 @@ const OWN: Names = Names {
     method: &["method", "request_method", "req.method", "request.method", "RequestMethod"],
     target: &["uri", "request_uri", "path", "url", "req.url", "request.uri", "request.url", "route", "RequestPath"],
     status: &["status", "status_code", "res.statusCode", "response.status", "DownstreamStatus"],
+    call: &["request"],
+    cost: &[],
 };
 
 /// Reads a line.
@@ -90,15 +100,12 @@ fn read_as(
         None => first(object, names.time).ok_or_else(|| "it has no time: name its field with --time-field".to_owned()),
     };
     let at = time::read(&time?)?;
-    let cost = first(object, &["cost"]).filter(|_cost| is_klinkys(object));
-    let cost = cost.and_then(|cost| Cost::new(cost.parse().ok()?).ok());
+    let cost = first(object, names.cost).and_then(|cost| Cost::new(cost.parse().ok()?).ok());
     Ok(LogLine::Request(LoggedRequest { account: account.into(), at, call, cost }))
 }
 
-/// The call that was decided on: a proxy that asks klinky asks about another one than its own.
 fn call(names: &Names, object: &Value) -> Call<'static> {
-    let words = text(object, "endpoint").filter(|_words| is_klinkys(object)).or_else(|| text(object, "request"));
-    if let Some(Call { method, target }) = words.as_deref().and_then(read_request) {
+    if let Some(Call { method, target }) = first(object, names.call).as_deref().and_then(read_request) {
         return Call { method: method.into_owned().into(), target: target.into_owned().into() };
     }
     let word = |names| first(object, names).map_or(Cow::Borrowed(""), Cow::Owned);

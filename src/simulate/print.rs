@@ -14,6 +14,23 @@ const ACCOUNT_CHARS: usize = 40;
 /// What stands for nothing, as in the tables of a dump.
 const NOTHING: &str = "-";
 
+/// The title of a column, and the side to which its cells keep.
+struct Title(String, Side);
+
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+}
+
+fn left(title: &str) -> Title {
+    Title(title.to_owned(), Side::Left)
+}
+
+fn right(title: impl Into<String>) -> Title {
+    Title(title.into(), Side::Right)
+}
+
 /// Writes the accounts, at most `top`, then what each plan denies, then what was read.
 pub(super) fn table(report: &Report, top: usize, out: &mut impl Write) -> io::Result<()> {
     if top > 0 && !report.accounts.is_empty() {
@@ -27,15 +44,15 @@ pub(super) fn table(report: &Report, top: usize, out: &mut impl Write) -> io::Re
             more => writeln!(out, "and {more} more: see --top\n")?,
         }
     }
-    let titles = ["PLAN", "LIMIT", "DENIED", "SHARE", "ACCOUNTS DENIED"].map(str::to_owned);
+    let titles = [left("PLAN"), right("LIMIT"), right("DENIED"), right("SHARE"), right("ACCOUNTS DENIED")];
     columns(&titles, &report.tried.iter().map(|tried| tried_cells(report, tried)).collect::<Vec<_>>(), out)?;
     writeln!(out, "\n{}", sums(report))
 }
 
-fn account_titles(report: &Report) -> Vec<String> {
-    let mut titles = ["ACCOUNT", "REQUESTS", "UNITS", "BUSIEST HOUR", "ITS UNITS"].map(str::to_owned).to_vec();
-    titles.extend(report.tried.iter().map(|tried| format!("DENIED ON {}", tried.tried)));
-    titles.push("ENOUGH".to_owned());
+fn account_titles(report: &Report) -> Vec<Title> {
+    let mut titles = vec![left("ACCOUNT"), right("REQUESTS"), right("UNITS"), left("BUSIEST HOUR"), right("ITS UNITS")];
+    titles.extend(report.tried.iter().map(|tried| right(format!("DENIED ON {}", tried.tried))));
+    titles.push(left("ENOUGH"));
     titles
 }
 
@@ -84,22 +101,19 @@ fn sums(report: &Report) -> String {
     format!("{requests} requests of {accounts} accounts in {} lines; passed over: {passed_over}", lines.all)
 }
 
-/// Writes columns as wide as their widest cell: numbers to the right, all else to the left.
-fn columns(titles: &[String], rows: &[Vec<String>], out: &mut impl Write) -> io::Result<()> {
-    let widest = |at: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(at)).chain(titles.get(at));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let is_number = |cell: &String| cell.starts_with(|c: char| c.is_ascii_digit()) && !cell.contains('T');
-    let widths: Vec<usize> = (0..titles.len()).map(widest).collect();
-    let rights: Vec<bool> =
-        (0..titles.len()).map(|at| at > 0 && rows.iter().filter_map(|row| row.get(at)).all(is_number)).collect();
-    for row in std::iter::once(titles).chain(rows.iter().map(Vec::as_slice)) {
-        let cells = row.iter().zip(&widths).zip(&rights);
-        let cells: Vec<String> = cells
-            .map(|((cell, width), right)| if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") })
-            .collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
+/// Writes columns as wide as their widest cell.
+fn columns(titles: &[Title], rows: &[Vec<String>], out: &mut impl Write) -> io::Result<()> {
+    let head: Vec<String> = titles.iter().map(|Title(title, _side)| title.clone()).collect();
+    let lines = || std::iter::once(&head).chain(rows);
+    let widest = |at: usize| lines().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..titles.len()).map(|at| widest(at).unwrap_or(0)).collect();
+    for row in lines() {
+        let cells = row.iter().zip(titles).zip(&widths);
+        let padded = cells.map(|((cell, Title(_title, side)), width)| match side {
+            Side::Left => format!("{cell:<width$}"),
+            Side::Right => format!("{cell:>width$}"),
+        });
+        writeln!(out, "{}", padded.collect::<Vec<_>>().join("  ").trim_end())?;
     }
     Ok(())
 }
