@@ -19,8 +19,10 @@ pub(crate) async fn validate<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let response = next.call(request).await?.map_into_boxed_body();
-    let reads = matches!(*response.request().method(), Method::GET | Method::HEAD);
-    if !reads || response.status() != 200 || response.headers().contains_key(header::ETAG) {
+    if !is_read(response.request().method())
+        || response.status() != 200
+        || response.headers().contains_key(header::ETAG)
+    {
         return Ok(response);
     }
     let (request, response) = response.into_parts();
@@ -39,6 +41,11 @@ pub(crate) async fn validate<B: MessageBody + 'static>(
         Ok(_) | Err(_) => head.set_body(BoxBody::new(body)),
     };
     Ok(ServiceResponse::new(request, response))
+}
+
+/// Whether an answer is what was asked for, and may be had already.
+pub(crate) fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// Not by a formatter, which was 4.6 % of what it takes to show a link.

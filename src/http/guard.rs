@@ -18,14 +18,15 @@ use super::error::{ApiError, StoreFailed};
 use super::json_fields::Object;
 use super::notes::Notes;
 use super::usage::{self, Counted};
-use super::{State, extract, headers};
+use super::{State, etag, extract, headers, idempotency};
 use crate::domain::decision::Cost;
 use crate::domain::endpoint::EndpointName;
 use crate::domain::time::Timestamp;
 use crate::gate::{Access, Known};
 use crate::links::BULK_MAX;
 
-/// Lets a request pass that shows a valid key of an account with units left, and counts it.
+/// Lets a request pass that shows a valid key of an account with units left, and counts it. What is read gets a validator,
+/// what is written is written once. That is done here, because each layer of middleware is a box and a copy of all.
 pub(crate) async fn by_key<B: MessageBody + 'static>(
     state: web::Data<State>,
     mut request: ServiceRequest,
@@ -34,7 +35,11 @@ pub(crate) async fn by_key<B: MessageBody + 'static>(
     let now = state.clock.now();
     let cost = if is_bulk(&request) { bulk_cost(&state, &mut request, now).await } else { Ok(Cost::ONE) };
     let asked = Asked { cost, endpoint: usage::endpoint(&request), now };
-    admit(&state, request, asked, |request| next.call(request)).await
+    admit(&state, request, asked, async |request: ServiceRequest| match etag::is_read(request.method()) {
+        true => etag::validate(request, next).await,
+        false => idempotency::once(&state, request, next).await,
+    })
+    .await
 }
 
 /// What a request asks for.

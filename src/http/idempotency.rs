@@ -27,11 +27,11 @@ const OWN_HEADERS: [HeaderName; 2] = [header::CONTENT_LENGTH, header::DATE];
 
 /// Has a POST with a key run once.
 pub(crate) async fn once<B: MessageBody + 'static>(
-    state: web::Data<State>,
+    state: &State,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    run_once(&state, request, move |request| async move { Ok(next.call(request).await?.map_into_boxed_body()) }).await
+    run_once(state, request, move |request| async move { Ok(next.call(request).await?.map_into_boxed_body()) }).await
 }
 
 /// Has `run` answer a POST with a key that it has not answered yet, and all that has none.

@@ -1,75 +1,98 @@
 //! Links, clicks and statistics as clients see them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::domain::click::{Click, Tally};
-use crate::domain::link::Link;
-use crate::domain::time::Day;
+use crate::domain::id::LinkId;
+use crate::domain::link::{Link, Slug};
+use crate::domain::time::{Day, Timestamp};
 use crate::domain::variant::Variant;
 use crate::store::Tallies;
 
+/// A link, whose texts are written where they stand and not copied first: it is what is asked for most.
 #[derive(Serialize)]
-pub(crate) struct LinkView {
-    id: String,
-    name: String,
-    slug: String,
-    short_url: String,
-    variants: Vec<VariantView>,
+pub(crate) struct LinkView<'l> {
+    id: Text<LinkId>,
+    name: &'l str,
+    slug: &'l str,
+    short_url: Text<ShortUrl<'l>>,
+    variants: Vec<VariantView<'l>>,
     routing_type: &'static str,
-    geo_rules: BTreeMap<String, String>,
+    geo_rules: BTreeMap<String, &'l str>,
     auto_winner: bool,
     auto_winner_threshold: u32,
     enable_conversion_tracking: bool,
-    conversion_redirect_url: Option<String>,
-    expires_at: Option<String>,
+    conversion_redirect_url: Option<&'l str>,
+    expires_at: Option<Text<Timestamp>>,
     is_active: bool,
-    created_at: String,
-    updated_at: String,
+    created_at: Text<Timestamp>,
+    updated_at: Text<Timestamp>,
     click_count: u64,
 }
 
 #[derive(Serialize)]
-struct VariantView {
-    label: String,
-    destination_url: String,
+struct VariantView<'l> {
+    label: &'l str,
+    destination_url: &'l str,
     weight: u32,
 }
 
-impl From<&Variant> for VariantView {
-    fn from(variant: &Variant) -> Self {
+/// A string in JSON.
+struct Text<T>(T);
+
+struct ShortUrl<'l> {
+    base_url: &'l str,
+    slug: &'l Slug,
+}
+
+impl<T: fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl fmt::Display for ShortUrl<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.base_url, self.slug)
+    }
+}
+
+impl<'l> From<&'l Variant> for VariantView<'l> {
+    fn from(variant: &'l Variant) -> Self {
         Self {
-            label: variant.label.as_str().to_owned(),
-            destination_url: variant.destination.as_str().to_owned(),
+            label: variant.label.as_str(),
+            destination_url: variant.destination.as_str(),
             weight: variant.weight.as_percent(),
         }
     }
 }
 
-impl LinkView {
-    pub(crate) fn of(link: &Link, base_url: &str, clicks: u64) -> Self {
+impl<'l> LinkView<'l> {
+    pub(crate) fn of(link: &'l Link, base_url: &'l str, clicks: u64) -> Self {
         let terms = &link.terms;
         let country = |country: Option<crate::domain::web::Country>| {
             country.map_or_else(|| "default".to_owned(), |country| country.to_string())
         };
         let rules = terms.geo_rules.iter();
         Self {
-            id: link.id.to_string(),
-            name: terms.name.to_string(),
-            slug: link.slug.to_string(),
-            short_url: format!("{base_url}/{}", link.slug),
+            id: Text(link.id),
+            name: terms.name.as_str(),
+            slug: link.slug.as_str(),
+            short_url: Text(ShortUrl { base_url, slug: &link.slug }),
             variants: terms.variants.as_slice().iter().map(VariantView::from).collect(),
             routing_type: terms.routing.as_str(),
-            geo_rules: rules.map(|rule| (country(rule.country), rule.label.as_str().to_owned())).collect(),
+            geo_rules: rules.map(|rule| (country(rule.country), rule.label.as_str())).collect(),
             auto_winner: terms.auto_winner,
             auto_winner_threshold: terms.auto_winner_threshold.as_clicks(),
             enable_conversion_tracking: terms.conversion_tracking,
-            conversion_redirect_url: terms.conversion_redirect.as_ref().map(|url| url.as_str().to_owned()),
-            expires_at: terms.expires_at.map(|at| at.to_string()),
+            conversion_redirect_url: terms.conversion_redirect.as_ref().map(|url| url.as_str()),
+            expires_at: terms.expires_at.map(Text),
             is_active: terms.is_active,
-            created_at: link.created_at.to_string(),
-            updated_at: link.updated_at.to_string(),
+            created_at: Text(link.created_at),
+            updated_at: Text(link.updated_at),
             click_count: clicks,
         }
     }

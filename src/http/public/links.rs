@@ -1,5 +1,7 @@
 //! Links: what the built-in API is for.
 
+use std::borrow::Borrow;
+
 use actix_web::web::{self, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
@@ -31,6 +33,9 @@ pub(crate) fn routes(routes: &mut web::ServiceConfig) {
         .service(resource("/links/{id}/variants", "PUT", [web::put().to(replace_variants)]));
 }
 
+/// Bytes of a link as JSON: most have fewer.
+const LINK_BYTES: usize = 1024;
+
 #[derive(Deserialize)]
 struct Bulk {
     links: Vec<Object<LinkInput>>,
@@ -58,7 +63,7 @@ async fn create_many(
     let drafts =
         inputs.map(|(place, Object(input))| input.draft(&format!("links[{place}]."))).collect::<Result<_, _>>()?;
     let (created, base_url) = (create_all(&state, &request, drafts).await?, state.base_url(&request));
-    let items: Vec<LinkView> = created.iter().map(|link| LinkView::of(link, &base_url, 0)).collect();
+    let items: Vec<LinkView<'_>> = created.iter().map(|link| LinkView::of(link, &base_url, 0)).collect();
     Ok(HttpResponse::Created().json(super::Items { items }))
 }
 
@@ -69,15 +74,16 @@ async fn create_all(state: &State, request: &HttpRequest, drafts: Vec<LinkDraft>
 
 pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let (known, query) = (guard::known(&request)?, NumberQuery::of(&request)?);
-    let base_url = state.base_url(&request);
-    let page = block(move || -> Result<_, StoreError> {
+    let (base_url, skip, limit) = (state.base_url(&request), query.skip_rows(), query.rows());
+    let (links, total) = block(move || -> Result<_, StoreError> {
         state.recorder.catch_up()?;
-        let (links, total) = state.store.list_links(known.account_id, query.skip_rows(), query.rows());
-        let items = links.iter().map(|link| view(&state.store, link, &base_url)).collect::<Result<_, _>>()?;
-        Ok(query.page(items, u64::try_from(total).unwrap_or(u64::MAX)))
+        let (links, total) = state.store.list_links(known.account_id, skip, limit);
+        let links: Result<Vec<_>, _> = links.into_iter().map(|link| with_clicks(&state.store, link)).collect();
+        Ok((links?, total))
     })
     .await?;
-    Ok(HttpResponse::Ok().json(page))
+    let items: Vec<LinkView<'_>> = links.iter().map(|(link, clicks)| LinkView::of(link, &base_url, *clicks)).collect();
+    Ok(HttpResponse::Ok().json(query.page(items, u64::try_from(total).unwrap_or(u64::MAX))))
 }
 
 async fn show(state: web::Data<State>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, ApiError> {
@@ -87,14 +93,22 @@ async fn show(state: web::Data<State>, request: HttpRequest, id: Path<String>) -
         && let Some(clicks) = state.store.click_count(id)
     {
         let link = state.store.get_link(known.account_id, id)?;
-        return Ok(HttpResponse::Ok().json(LinkView::of(&link, &base_url, clicks)));
+        return shown(&LinkView::of(&link, &base_url, clicks));
     }
-    let link = block(move || -> Result<_, LinkError> {
+    let (link, clicks) = block(move || -> Result<_, LinkError> {
         state.recorder.catch_up()?;
-        Ok(view(&state.store, state.store.get_link(known.account_id, id)?.as_ref(), &base_url)?)
+        Ok(with_clicks(&state.store, state.store.get_link(known.account_id, id)?)?)
     })
     .await?;
-    Ok(HttpResponse::Ok().json(link))
+    shown(&LinkView::of(&link, &base_url, clicks))
+}
+
+/// With room for all of it at once, where `json` begins with 128 bytes.
+fn shown(link: &LinkView<'_>) -> Result<HttpResponse, ApiError> {
+    let mut body = Vec::with_capacity(LINK_BYTES);
+    let written = serde_json::to_writer(&mut body, link);
+    written.map_err(|error| ApiError::Internal("a link cannot be shown", Some(error.into())))?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
 async fn update(
@@ -128,13 +142,12 @@ async fn change(
     patch: LinkPatch,
 ) -> Result<HttpResponse, ApiError> {
     let (known, base_url, state) = (guard::known(request)?, state.base_url(request), state.clone());
-    let link = block(move || -> Result<_, LinkError> {
+    let (link, clicks) = block(move || -> Result<_, LinkError> {
         state.recorder.catch_up()?;
-        let link = state.store.update_link(known.account_id, id, patch, known.standing.now)?;
-        Ok(view(&state.store, &link, &base_url)?)
+        Ok(with_clicks(&state.store, state.store.update_link(known.account_id, id, patch, known.standing.now)?)?)
     })
     .await?;
-    Ok(HttpResponse::Ok().json(link))
+    shown(&LinkView::of(&link, &base_url, clicks))
 }
 
 async fn remove(state: web::Data<State>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, ApiError> {
@@ -143,8 +156,10 @@ async fn remove(state: web::Data<State>, request: HttpRequest, id: Path<String>)
     Ok(HttpResponse::NoContent().finish())
 }
 
-fn view(store: &Store, link: &Link, base_url: &str) -> Result<LinkView, StoreError> {
-    Ok(LinkView::of(link, base_url, store.click_totals(link.id)?.sum().clicks))
+/// A link, and how often it was clicked.
+fn with_clicks<L: Borrow<Link>>(store: &Store, link: L) -> Result<(L, u64), StoreError> {
+    let clicks = store.click_totals(link.borrow().id)?.sum().clicks;
+    Ok((link, clicks))
 }
 
 /// A link's id from a path; what is no id is no link's id.

@@ -13,7 +13,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web;
 use serde::Serialize;
 
-use super::{etag, guard, idempotency, nothing_here};
+use super::{guard, nothing_here};
 
 /// A list that needs no pages, since its length is bounded.
 #[derive(Serialize)]
@@ -35,8 +35,6 @@ pub(crate) fn routes(routes: &mut web::ServiceConfig) {
             .configure(links::routes)
             .configure(clicks::routes)
             .default_service(web::to(nothing_here))
-            .wrap(from_fn(etag::validate))
-            .wrap(from_fn(idempotency::once))
             .wrap(from_fn(guard::by_key)),
     );
 }
