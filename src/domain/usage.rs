@@ -236,6 +236,16 @@ mod tests {
         assert_eq!((of(1), of(50), of(98), of(99), of(100)), (Some(1), Some(1), Some(1), Some(50), Some(50)));
     }
 
+    #[test]
+    fn each_bucket_comes_back_from_a_tally() {
+        for (place, end_ms) in BUCKET_ENDS_MS.into_iter().enumerate() {
+            let change = Change::answered(true, Duration::from_millis(end_ms.into()));
+            let tally = tally(&[change]);
+            assert_eq!(tally.latency.0.iter().position(|count| *count == 1), Some(place));
+            assert_eq!(Change::of(&tally), Some(change));
+        }
+    }
+
     fn tally(changes: &[Change]) -> Tally {
         let mut tally = Tally::default();
         changes.iter().for_each(|change| tally.add_change(change));

@@ -55,7 +55,7 @@ pub enum Kept {
     InRow,
 }
 
-/// A tally. The first form is a quarter of the size, and most rows never need the other.
+/// A tally. The first form is a fifth of the size, and most rows never need the other.
 #[derive(Debug)]
 enum Figures {
     Few(Change),

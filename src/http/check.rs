@@ -25,7 +25,9 @@ const PLAN: HeaderName = HeaderName::from_static("x-klinky-plan");
 const KEY: HeaderName = HeaderName::from_static("x-klinky-key");
 
 pub(crate) fn routes(routes: &mut web::ServiceConfig) {
-    routes.service(web::resource("/check").to(check)).service(web::resource("/check/{original:.*}").to(check_path));
+    // In a scope, so that no other path is held against the pattern.
+    let any_path = web::scope("/check").service(web::resource("/{original:.*}").to(check_path));
+    routes.service(web::resource("/check").to(check)).service(any_path);
 }
 
 async fn check(state: web::Data<State>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {

@@ -93,7 +93,7 @@ impl Connections {
 
     fn end_idle(&self, idle_looks: u64) {
         let look = self.looks.fetch_add(1, Ordering::SeqCst).saturating_add(1);
-        let first_kept = look.saturating_sub(idle_looks).saturating_add(1);
+        let first_kept = look.saturating_add(1).saturating_sub(idle_looks);
         for socket in self.open.lock().sockets.values().filter(|socket| socket.is_idle(first_kept)) {
             // It may be closed by now.
             let _closed = shutdown(&socket.descriptor, Shutdown::Both);
@@ -138,15 +138,37 @@ mod tests {
 
     use super::*;
 
+    /// Both ends of a connection.
+    fn connect() -> (net::TcpStream, TcpStream) {
+        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let accepted = listener.accept().unwrap().0;
+        accepted.set_nonblocking(true).unwrap();
+        (client, TcpStream::from_std(accepted).unwrap())
+    }
+
+    #[test]
+    fn a_connection_on_which_nothing_has_run_is_kept_as_long_also_right_after_a_start() {
+        actix_web::rt::System::new().block_on(async {
+            let all = Arc::new(Connections::default());
+            for _connection in 0..2 {
+                let (mut client, stream) = connect();
+                let _noted = all.note(&stream).unwrap();
+                for _look in 1..IDLE_LOOKS {
+                    all.end_idle(IDLE_LOOKS);
+                    assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
+                }
+                all.end_idle(IDLE_LOOKS);
+                assert_eq!(client.read(&mut [0]).unwrap(), 0);
+            }
+        });
+    }
+
     #[test]
     fn a_connection_ends_that_is_idle_and_not_one_whose_request_runs() {
         actix_web::rt::System::new().block_on(async {
-            let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let mut client = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            client.set_nonblocking(true).unwrap();
-            let accepted = listener.accept().unwrap().0;
-            accepted.set_nonblocking(true).unwrap();
-            let stream = TcpStream::from_std(accepted).unwrap();
+            let (mut client, stream) = connect();
             let all = Arc::new(Connections::default());
             let connection = all.note(&stream).unwrap();
             assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), UNTAKEN_MAX_MS);

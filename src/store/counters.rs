@@ -6,7 +6,7 @@
 //!   has up to a hundredth of the limit besides, at most 64 in all, and ends at the limit. So a crash, after which the
 //!   counter goes on at the end of the block, costs a client at most a hundredth of its limit, and gives it nothing
 //!   that was on disk.
-//! - There is one lease per account, for all threads, behind a lock of its own. The decision is made on the units really
+//! - There is one lease per account, for all threads, behind the account's lock. The decision is made on the units really
 //!   used, under that lock, so that it is as exact as a compare-and-swap per request.
 //! - The limit comes along with each request. A lower one stops requests in the middle of a block.
 //! - A unit is durable once the row of its block is: who is counted waits for at most that.
@@ -73,7 +73,7 @@ impl Counters {
 
     /// Decides and counts in one atomic step. Answers the decision and what is used after it.
     ///
-    /// Any number of callers may race; the lock of the account's lease lets them through one by one. The
+    /// Any number of callers may race; the account's lock lets them through one by one. The
     /// compare-and-swap fails only when an operator has set the counter in between; then that is what counts.
     /// Exactly `limit` units are let through. A denial writes nothing.
     pub(super) fn take(
@@ -156,7 +156,7 @@ impl Counters {
 
     /// Ends all leases, for a clean stop: the rows say what was really used.
     pub(super) fn settle_all(&self) -> Result<(), StoreError> {
-        self.memory.each_counter(|counter| match counter.lease().take() {
+        self.memory.all_counters().iter().try_for_each(|counter| match counter.lease().take() {
             Some(lease) => self.settle(counter.account_id(), &lease),
             None => Ok(()),
         })

@@ -4,7 +4,8 @@
 //! transaction and before the write is answered; so a change acts on the very next request. What requests use is counted
 //! and noted here, with the account (`counters.rs`, `usage_noted.rs`).
 //! A request looks a key up once, and from there goes to its account by pointer. It takes locks for some tens of
-//! nanoseconds, never across an await.
+//! nanoseconds, never across an await; that of its account for as long as sled takes, if a block of units is due or an
+//! operator sets the counter.
 //!
 //! Tables hold pointers: one that has just doubled is more than half empty, and what is empty should be small.
 
@@ -64,7 +65,8 @@ pub(super) struct Memory {
 
 struct AccountEntry {
     id: AccountId,
-    /// Behind one lock: a lock for each part would be as large as a part.
+    /// Behind one lock: a lock for each part would be as large as a part. Who holds it may ask the tables and sled; so it
+    /// is never waited for while a part of a table is held.
     state: Mutex<AccountState>,
 }
 
@@ -118,25 +120,38 @@ impl Memory {
         let (key_id, account) = (key.id, Arc::clone(&key.account));
         // An account may be held while sled is asked; nobody else's keys should wait for that.
         drop(found);
-        let state = account.state.lock();
-        let terms = &state.terms;
-        let (plan, suspended) = (terms.plan.clone(), terms.suspended);
-        let in_force = self.plans.read().in_force(terms, now)?;
-        drop(state);
-        let account_id = account.id;
-        Ok(Some(Holder { account_id, counter: AccountCounter(account), key_id, scope, plan, suspended, in_force }))
+        let (account_id, counter) = (account.id, AccountCounter(account));
+        let known = self.terms_of(&counter, now, |terms| (terms.plan.clone(), terms.suspended))?;
+        let holder =
+            |((plan, suspended), in_force)| Holder { account_id, counter, key_id, scope, plan, suspended, in_force };
+        Ok(known.map(holder))
     }
 
-    /// An account's plan, and what its terms come to at `now`. Under the account's lock, so that no plan goes that
-    /// they name: who removes a plan has moved its accounts first.
+    /// An account's plan, and what its terms come to at `now`.
     pub(super) fn terms_in_force(
         &self,
         account: AccountId,
         now: Timestamp,
     ) -> Result<Option<(PlanId, InForce)>, StoreError> {
-        let Some(AccountCounter(account)) = self.find_counter(account) else { return Ok(None) };
-        let terms = &account.state.lock().terms;
-        Ok(Some((terms.plan.clone(), self.plans.read().in_force(terms, now)?)))
+        let Some(counter) = self.find_counter(account) else { return Ok(None) };
+        self.terms_of(&counter, now, |terms| terms.plan.clone())
+    }
+
+    /// What is asked of an account's terms, and what they come to at `now`; `None` if it is gone. Under the account's lock, so
+    /// that no plan goes that they name: who removes a plan has moved or removed its accounts first.
+    fn terms_of<T>(
+        &self,
+        counter: &AccountCounter,
+        now: Timestamp,
+        ask: impl FnOnce(&Terms) -> T,
+    ) -> Result<Option<(T, InForce)>, StoreError> {
+        let state = counter.0.state.lock();
+        match self.plans.read().in_force(&state.terms, now) {
+            Ok(in_force) => Ok(Some((ask(&state.terms), in_force))),
+            // It was removed since it was found, and its plan after it.
+            Err(_dangling) if self.find_counter(counter.0.id).as_ref() != Some(counter) => Ok(None),
+            Err(dangling) => Err(dangling),
+        }
     }
 
     pub(super) fn has_account(&self, account: AccountId) -> bool {
@@ -146,14 +161,6 @@ impl Memory {
     /// Where an account's units are counted; `None` if there is no such account.
     pub(super) fn find_counter(&self, account: AccountId) -> Option<AccountCounter> {
         self.accounts.get(&account).map(|account| AccountCounter(Arc::clone(&account.0)))
-    }
-
-    /// Calls `each` with the counters of all accounts, until it fails.
-    pub(super) fn each_counter(
-        &self,
-        mut each: impl FnMut(&AccountCounter) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.accounts.iter().try_for_each(|account| each(&AccountCounter(Arc::clone(&account.0))))
     }
 
     /// The counters of all accounts.
@@ -176,7 +183,7 @@ impl Memory {
 
     /// Whether any account's terms name the plan. Looks at every account: for removing a plan only.
     pub(super) fn is_plan_in_use(&self, id: &PlanId) -> bool {
-        self.accounts.iter().any(|account| account.0.state.lock().terms.names(id))
+        self.all_counters().iter().any(|account| account.0.state.lock().terms.names(id))
     }
 
     pub(super) fn last_used(&self, hash: &KeyHash) -> Option<Timestamp> {

@@ -11,7 +11,8 @@ use crate::domain::account::{InForce, Terms};
 use crate::domain::plan::{Plan, PlanId};
 use crate::domain::time::Timestamp;
 
-/// Terms that are remembered to be shared. More that differ than this come from trials, whose ends do: those are not shared.
+/// Terms that are remembered to be shared; with more, it begins anew. That takes as many custom limits: trials, whose ends
+/// all differ, are not shared.
 const SHARED_MAX: usize = 1000;
 
 /// All plans.
@@ -36,6 +37,7 @@ impl Plans {
 
     pub(super) fn remove(&mut self, id: &PlanId) {
         self.shared.ids.remove(id);
+        self.shared.terms.retain(|terms| !terms.names(id));
         self.by_id.remove(id);
     }
 
@@ -87,11 +89,13 @@ impl SharedTerms {
         for id in terms.plans_mut() {
             *id = self.ids.get(id).ok_or_else(|| dangling("plans", id))?.clone();
         }
-        if self.terms.len() >= SHARED_MAX {
-            self.terms.clear();
-        }
         let terms = Arc::new(terms);
-        self.terms.insert(Arc::clone(&terms));
+        if terms.trial.is_none() {
+            if self.terms.len() >= SHARED_MAX {
+                self.terms.clear();
+            }
+            self.terms.insert(Arc::clone(&terms));
+        }
         Ok(terms)
     }
 }
@@ -100,21 +104,46 @@ impl SharedTerms {
 mod tests {
     use super::*;
     use crate::domain::account::Trial;
+    use crate::domain::decision::Limit;
+
+    fn plan(id: &str) -> Plan {
+        let plans = crate::plans::first_plans().unwrap();
+        Plan { id: PlanId::new(id).unwrap(), ..plans.into_iter().next().unwrap() }
+    }
+
+    fn on(id: &str) -> Terms {
+        Terms::on(PlanId::new(id).unwrap())
+    }
 
     #[test]
-    fn terms_that_are_the_same_are_kept_once_and_those_of_a_plan_that_is_not_there_are_refused() {
-        let [scale, gone] = ["scale", "gone"].map(|id| PlanId::new(id).unwrap());
-        let mut shared = SharedTerms { ids: HashSet::from_iter([scale.clone()]), terms: HashSet::default() };
+    fn terms_that_are_the_same_are_kept_once() {
+        let mut plans = Plans::default();
+        plans.put(plan("scale"));
 
-        let [first, second] = [0; 2].map(|_| shared.share(Terms::on(PlanId::new("scale").unwrap())).unwrap());
+        let [first, second] = [0; 2].map(|_| plans.share(on("scale")).unwrap());
         assert!(Arc::ptr_eq(&first, &second));
 
-        for ends_at in 0..2 * i64::try_from(SHARED_MAX).unwrap() {
-            let trial = Some(Trial { plan: scale.clone(), ends_at: Timestamp::from_millis(ends_at).unwrap() });
-            let terms = Terms { trial, ..Terms::on(scale.clone()) };
-            assert_eq!(*shared.share(terms.clone()).unwrap(), terms);
+        for number in 0..2 * u32::try_from(SHARED_MAX).unwrap() {
+            let limited = Terms { custom_limit: Some(Limit::new(number)), ..on("scale") };
+            let ends_at = Timestamp::from_millis(number.into()).unwrap();
+            let tried = Terms { trial: Some(Trial { plan: first.plan.clone(), ends_at }), ..on("scale") };
+            for terms in [limited, tried] {
+                assert_eq!(*plans.share(terms.clone()).unwrap(), terms);
+            }
         }
-        assert!(shared.terms.len() <= SHARED_MAX);
-        assert!(shared.share(Terms::on(gone)).is_err());
+        assert!(plans.shared.terms.len() <= SHARED_MAX);
+    }
+
+    #[test]
+    fn terms_of_a_plan_that_is_not_there_are_refused_also_if_it_was() {
+        let mut plans = Plans::default();
+        assert!(plans.share(on("scale")).is_err());
+
+        for _time in 0..2 {
+            plans.put(plan("scale"));
+            assert_eq!(*plans.share(on("scale")).unwrap(), on("scale"));
+            plans.remove(&PlanId::new("scale").unwrap());
+            assert!(plans.share(on("scale")).is_err());
+        }
     }
 }

@@ -155,7 +155,8 @@ impl Journal {
                 *held = None;
                 return Ok(());
             }
-            // The account may have left this hour and come back to it. As long as this one is held, it leaves none.
+            // The account may have left this hour and come back to it. As long as this one is held, it leaves none, and its
+            // requests wait; there is little to take, since what is written is preceded by it.
             self.take_ended_of(store, account)?;
             self.complete(account, hour, earlier);
         }

@@ -83,6 +83,30 @@ fn other_tags_get_the_whole_answer() {
 }
 
 #[test]
+fn all_that_a_key_reads_has_a_validator() {
+    let server = Server::start();
+    let account = server.account("growth");
+    let body = r#"{"name": "A", "variants": [{"label": "a", "destination_url": "https://a.example", "weight": 100}]}"#;
+    let head = format!("X-API-Key: {}\nContent-Type: application/json", account.key);
+    let link = server.public.exchange(&format!("POST /api/v1/public/links\n{head}\n\n{body}"));
+    let path = format!("/api/v1/public/links/{}", link.json()["id"].as_str().unwrap());
+
+    assert_eq!((link.status, link.header("etag")), (201, None));
+    for path in [path.clone(), format!("{path}/clicks"), format!("{path}/stats")] {
+        for method in ["GET", "HEAD"] {
+            let ask = |headers: &str| {
+                server.public.exchange(&format!("{method} {path}\nX-API-Key: {}\n{headers}", account.key))
+            };
+            let first = ask("Accept: */*");
+            let tag = first.header("etag").unwrap();
+            let second = ask(&format!("If-None-Match: {tag}"));
+            assert_eq!((first.status, second.status), (200, 304), "{method} {path}");
+            assert!(!second.header("x-request-id").unwrap().is_empty());
+        }
+    }
+}
+
+#[test]
 fn a_head_has_the_validator_of_its_get() {
     let server = Server::start();
     let account = server.account("growth");

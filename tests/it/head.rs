@@ -70,7 +70,7 @@ fn every_answer_has_a_request_id() {
         format!("GET /\nX-Filler: {}", "x".repeat(17_000)),
     ] {
         let answer = server.public.exchange(&request);
-        assert!(answer.header("x-request-id").is_some(), "{}", answer.status);
+        assert!(!answer.header("x-request-id").unwrap().is_empty(), "{}", answer.status);
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use crate::crash::now;
 use crate::upstream::Upstream;
 
-/// 75 s of pause and 10 s for a head, the time between two looks, and some for a busy machine.
+/// The pause that a connection may make, which is all that actix-web sees in some of them.
+const KEPT_FOR: Duration = Duration::from_secs(74);
+/// Besides it 10 s for a head, the time between two looks, and some for a busy machine.
 const ENDED_WITHIN: Duration = Duration::from_secs(75 + 10 + 5 + 20);
 
 /// Reads what comes until the other side ends.
@@ -38,7 +40,7 @@ fn a_connection_that_begins_something_and_goes_no_further_ends() {
     for (mut stream, status) in streams {
         let read = read_to_end(&mut stream);
         assert!(read.starts_with(&format!("HTTP/1.1 {status} ")), "{read}");
-        assert!(began.elapsed() < ENDED_WITHIN, "it is still open");
+        assert!((KEPT_FOR..ENDED_WITHIN).contains(&began.elapsed()), "it ended after {:?}", began.elapsed());
     }
     assert!(upstream.connections() == 0);
 }

@@ -98,6 +98,7 @@ mod simulation;
 mod small_disk;
 mod smoke;
 mod store;
+mod store_threads;
 mod table;
 mod tidy;
 mod upstream;
