@@ -18,6 +18,7 @@ mod terminal;
 mod text_line;
 mod time;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufRead, Read};
@@ -129,8 +130,7 @@ impl<'a> Simulation<'a> {
                 return Err(SimulateError::Compressed { log: log.to_owned() });
             }
             number = number.saturating_add(1);
-            // What a client sent stands there as it came, unless the server escapes it.
-            let text = String::from_utf8_lossy(line.trim_ascii_end());
+            let text = decode(line.trim_ascii_end());
             let text = text.trim_start_matches(NOT_OF_LINES);
             match end {
                 LineEnd::Input => return Ok(()),
@@ -195,6 +195,12 @@ impl fmt::Display for Unreadable {
         let Self { log, number, reason, .. } = self;
         write!(f, "{log}, line {number}: {reason}")
     }
+}
+
+/// What a client sent stands in a line as it came, unless the server escapes it. Most lines are UTF-8, of which
+/// `from_utf8` knows sooner than the lossy one.
+fn decode(line: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(line).map_or_else(|_bytes| String::from_utf8_lossy(line), Cow::Borrowed)
 }
 
 /// What ended the reading of a line.
