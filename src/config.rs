@@ -32,7 +32,7 @@ use self::parse::{
     Faults, cores, parse_address, parse_bounded, parse_choice, parse_network, parse_origin, parse_ttl, parse_workers,
     read_issuer,
 };
-pub use self::simulate::{Fields, ReportFormat, SimulateArgs, SimulateSettings, Tried};
+pub use self::simulate::{Call, Fields, ReportFormat, SimulateArgs, SimulateSettings, Tried};
 pub use self::usage::UsageArgs;
 pub use self::verify::VerifyArgs;
 use crate::domain::id::AccountId;

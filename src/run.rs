@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
-    Cli, Command, DumpFormat, DumpSettings, LogFormat, RestoreArgs, ServeArgs, ServeSettings, SimulateSettings,
+    Cli, Command, DumpFormat, DumpSettings, LogFormat, RestoreArgs, ServeArgs, ServeSettings, SimulateArgs,
     TokenSettings, VerifyArgs,
 };
 use crate::demo::Place;
@@ -23,7 +23,7 @@ use crate::domain::time::Timestamp;
 use crate::dump::{self, DumpError, DumpFilter};
 use crate::http::Running;
 use crate::plans::first_plans;
-use crate::simulate::Simulation;
+use crate::simulate::{Simulation, show_path};
 use crate::store::{Author, OpenError, Store, StoreOptions, Verified, unless_full};
 use crate::table::Table;
 use crate::tokens::Signer;
@@ -55,7 +55,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Restore(args) => restore(&args),
         Command::Verify(args) => verify(&args),
         Command::Token(args) => token(args.check().map_err(Failure::Usage)?),
-        Command::Simulate(args) => simulate(&args.check().map_err(Failure::Usage)?),
+        Command::Simulate(args) => simulate(args),
     }
 }
 
@@ -225,7 +225,7 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
 }
 
 fn open_file(path: &Path) -> Result<BufReader<File>, String> {
-    let file = File::open(path).map_err(|error| format!("could not open {}: {error}", path.display()))?;
+    let file = File::open(path).map_err(|error| format!("could not open {}: {error}", show_path(path)))?;
     Ok(BufReader::with_capacity(READ_BYTES_AT_ONCE, file))
 }
 
@@ -250,15 +250,19 @@ fn token(settings: TokenSettings) -> Result<(), Failure> {
     Ok(())
 }
 
-fn simulate(settings: &SimulateSettings) -> Result<(), Failure> {
-    let mut simulation = Simulation::new(settings);
+fn simulate(args: SimulateArgs) -> Result<(), Failure> {
+    let plans = match &args.plans {
+        Some(path) => plans_of(path),
+        None => first_plans().map_err(|error| error.to_string()),
+    };
+    let settings = args.check(plans).map_err(Failure::Usage)?;
+    let mut simulation = Simulation::new(&settings);
     if settings.files.is_empty() {
         simulation.read("standard input", io::stdin().lock())?;
     }
     // All are opened before one is read: who mistyped the last name need not wait for it.
-    let logs: Result<Vec<_>, String> = settings.files.iter().map(|path| Ok((path, open_file(path)?))).collect();
-    for (path, log) in logs? {
-        simulation.read(&path.display().to_string(), log)?;
+    for (path, log) in open_all(&settings.files)? {
+        simulation.read(&show_path(path), log)?;
     }
     let report = simulation.report()?;
     for line in &report.unreadable {
@@ -266,8 +270,24 @@ fn simulate(settings: &SimulateSettings) -> Result<(), Failure> {
         let _closed = writeln!(io::stderr(), "klinky: {line}");
     }
     let mut out = BufWriter::new(io::stdout().lock());
-    let written = report.write(settings, &mut out).and_then(|()| out.flush());
+    let written = report.write(&settings, &mut out).and_then(|()| out.flush());
     unless_left(written.map_err(Into::into))
+}
+
+fn plans_of(path: &Path) -> Result<Vec<Plan>, String> {
+    dump::read_plans(open_file(path)?).map_err(|error| format!("{}: {error}", show_path(path)))
+}
+
+/// Opens all files, or says of each one that could not be opened why.
+fn open_all(paths: &[PathBuf]) -> Result<Vec<(&Path, BufReader<File>)>, String> {
+    let (mut files, mut faults) = (Vec::new(), Vec::new());
+    for path in paths {
+        match open_file(path) {
+            Ok(file) => files.push((path.as_path(), file)),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if faults.is_empty() { Ok(files) } else { Err(faults.join("; ")) }
 }
 
 /// Opens a store for a command, which itself counts nothing: its writes are all durable ones.

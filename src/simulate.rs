@@ -1,10 +1,11 @@
 //! Simulation: which requests of an access log plans would have denied, had klinky decided on them.
 //!
 //! Every account has, for each hour and each plan that is tried, a counter of its own, and the rule is the gate's
-//! ([`decide`]). So lines may come in any order of hours. Within an hour they count in the order in which they are read,
+//! ([`decide`](crate::domain::decision::decide)). So lines may come in any order of hours. Within an hour they count in the order in which they are read,
 //! which matters only where calls cost differently.
 //!
-//! What a line says is read in `simulate/line.rs` and beside it; what came of it all is shown in `simulate/report.rs`.
+//! What a line says is read in `simulate/line.rs` and beside it, counted in `simulate/tally.rs`; what came of it all is
+//! shown in `simulate/report.rs`.
 //! Nothing here knows of a store: memory grows with accounts and hours, not with lines.
 
 mod common_line;
@@ -12,19 +13,22 @@ mod json_line;
 mod line;
 mod print;
 mod report;
-mod shown;
+mod tally;
+mod terminal;
 mod text_line;
 mod time;
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufRead, Read};
+use std::path::Path;
 
-use self::line::{LogLine, LoggedRequest, Why};
-pub use self::report::{AccountReport, Report, TriedReport};
-use self::shown::shown;
-use crate::config::{SimulateSettings, Tried};
-use crate::domain::decision::{Cost, Decision, Used, decide};
+use self::line::{LogLine, LoggedRequest};
+pub use self::report::{AccountReport, Lines, PassedOver, Report, TriedReport};
+use self::tally::Tally;
+use crate::config::SimulateSettings;
+use crate::domain::decision::Cost;
 use crate::domain::window::Window;
 
 /// Longest line that is read. Servers take 8 KiB each of target, referrer and agent, of which a log makes four times as
@@ -34,6 +38,13 @@ const LINE_BYTES_MAX: usize = 256 * 1024;
 const UNREADABLE_NAMED: usize = 5;
 /// Characters of such a line that are shown.
 const SHOWN_CHARS: usize = 100;
+/// Characters of a file's name that are shown: no path is longer.
+const PATH_CHARS: usize = 4096;
+/// How a file begins that gzip made (RFC 1952 §2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// What stands before a line and is not of it: a file may begin with a byte order mark, and has a hole of zeros where it
+/// was truncated while a server wrote to it.
+const NOT_OF_LINES: [char; 2] = ['\u{feff}', '\0'];
 
 /// Why a simulation came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +58,15 @@ pub enum SimulateError {
         #[source]
         source: io::Error,
     },
+    /// A log is no text.
+    #[error("{log} is compressed: pipe it through zcat")]
+    Compressed {
+        /// Its name.
+        log: String,
+    },
     /// No line is of a format that is understood.
     #[error(
-        "not one of {lines} lines could be read.\n{first}. It is: {start}\nUnderstood are the common and the combined log format, klinky's own log (text or json), Caddy's JSON access log, and with --account-field any JSON objects, one a line"
+        "not one of {lines} lines could be read: {first}; it begins {start}; understood are the common and the combined log format, klinky's own log (text or json), Caddy's JSON access log, and with --account-field any JSON objects, one a line"
     )]
     NothingRead {
         /// How many there are.
@@ -59,6 +76,20 @@ pub enum SimulateError {
         /// How it begins, fit for a terminal.
         start: String,
     },
+    /// All lines are about something else.
+    #[error(
+        "not one of {lines} lines is about a request: an access log is asked for, and JSON objects must have a status"
+    )]
+    NoRequest {
+        /// How many there are.
+        lines: u64,
+    },
+}
+
+/// The name of a file, which whoever made it chose, fit for a terminal.
+#[must_use]
+pub fn show_path(path: &Path) -> String {
+    terminal::show(&path.to_string_lossy(), PATH_CHARS)
 }
 
 /// Tries plans on requests.
@@ -67,25 +98,6 @@ pub struct Simulation<'a> {
     accounts: HashMap<Box<str>, Tally>,
     lines: Lines,
     unreadable: Vec<Unreadable>,
-}
-
-/// How many lines there were, and of which kinds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Lines {
-    /// All but empty ones.
-    pub all: u64,
-    /// They name no account.
-    pub no_account: u64,
-    /// They were answered 401 or 403.
-    pub refused: u64,
-    /// OPTIONS.
-    pub preflights: u64,
-    /// klinky itself says that it did not count them.
-    pub not_counted: u64,
-    /// They are about something else than a request.
-    pub other_events: u64,
-    /// They are of no format that is understood.
-    pub unreadable: u64,
 }
 
 /// A line that could not be read.
@@ -97,22 +109,6 @@ struct Unreadable {
     start: String,
 }
 
-/// What one account did, and what would have been denied it.
-struct Tally {
-    requests: u64,
-    units: u64,
-    hours: BTreeMap<Window, Hour>,
-    /// In the order of what is tried, as below.
-    denied: Box<[u64]>,
-}
-
-/// An account's counters of an hour.
-struct Hour {
-    /// All that was asked for.
-    units: Used,
-    used: Box<[Used]>,
-}
-
 impl<'a> Simulation<'a> {
     /// A simulation of `settings` that has read nothing yet.
     #[must_use]
@@ -120,18 +116,22 @@ impl<'a> Simulation<'a> {
         Self { settings, accounts: HashMap::new(), lines: Lines::default(), unreadable: Vec::new() }
     }
 
-    /// Reads a log to its end.
+    /// Reads a log to its end. Its name is one that is fit for a terminal.
     ///
     /// # Errors
-    /// When it cannot be read. A line that is not understood is no error, but noted.
+    /// When it cannot be read, or is compressed. A line that is not understood is no error, but noted.
     pub fn read(&mut self, log: &str, mut input: impl BufRead) -> Result<(), SimulateError> {
         let failed = |source| SimulateError::Input { log: log.to_owned(), source };
         let (mut line, mut number) = (Vec::new(), 0_u64);
         loop {
             line.clear();
             let end = next_line(&mut input, &mut line).map_err(failed)?;
+            if number == 0 && line.starts_with(&GZIP) {
+                return Err(SimulateError::Compressed { log: log.to_owned() });
+            }
             number = number.saturating_add(1);
-            let text = line.trim_ascii_end();
+            let text = decode(line.trim_ascii_end());
+            let text = text.trim_start_matches(NOT_OF_LINES);
             match end {
                 LineEnd::Input => return Ok(()),
                 LineEnd::Bound => self.note(log, number, text, format!("it is longer than {LINE_BYTES_MAX} bytes")),
@@ -148,14 +148,16 @@ impl<'a> Simulation<'a> {
     /// What came of it.
     ///
     /// # Errors
-    /// When there were lines, and not one could be read.
+    /// When there were lines, and not one was of an access log.
     pub fn report(self) -> Result<Report, SimulateError> {
-        let lines = self.lines.all;
+        let Lines { all: lines, passed_over } = self.lines;
+        let is_none_of_a_request = passed_over.unreadable.saturating_add(passed_over.other_events) == lines;
         match self.unreadable.first() {
-            Some(first) if self.lines.unreadable == lines => {
+            Some(first) if is_none_of_a_request => {
                 let (start, first) = (first.start.clone(), first.to_string());
                 Err(SimulateError::NothingRead { lines, first, start })
             }
+            None if is_none_of_a_request && lines > 0 => Err(SimulateError::NoRequest { lines }),
             Some(_) | None => {
                 let unreadable = self.unreadable.iter().map(ToString::to_string).collect();
                 Ok(Report::new(&self.settings.tried, self.accounts, self.lines, unreadable))
@@ -165,23 +167,24 @@ impl<'a> Simulation<'a> {
 
     fn count(&mut self, request: &LoggedRequest<'_>) {
         self.lines.all = self.lines.all.saturating_add(1);
-        let ruled = self.settings.find_cost(&request.call.method, &request.call.target);
+        let ruled = self.settings.find_cost(&request.call);
         let cost = ruled.or(request.cost).unwrap_or(Cost::ONE);
         let (tried, window) = (&self.settings.tried, Window::at(request.at));
         match self.accounts.get_mut(request.account.as_ref()) {
             Some(tally) => tally.count(tried, window, cost),
             None => {
                 let tally = self.accounts.entry(request.account.as_ref().into());
-                tally.or_insert_with(|| Tally::new(tried.len())).count(tried, window, cost);
+                tally.or_insert_with(|| Tally::new(tried)).count(tried, window, cost);
             }
         }
     }
 
-    fn note(&mut self, log: &str, number: u64, line: &[u8], reason: String) {
+    fn note(&mut self, log: &str, number: u64, line: &str, reason: String) {
         self.lines.all = self.lines.all.saturating_add(1);
-        self.lines.unreadable = self.lines.unreadable.saturating_add(1);
+        let unreadable = &mut self.lines.passed_over.unreadable;
+        *unreadable = unreadable.saturating_add(1);
         if self.unreadable.len() < UNREADABLE_NAMED {
-            let start = shown(&String::from_utf8_lossy(line), SHOWN_CHARS);
+            let start = terminal::show(line, SHOWN_CHARS);
             self.unreadable.push(Unreadable { log: log.to_owned(), number, reason, start });
         }
     }
@@ -194,44 +197,10 @@ impl fmt::Display for Unreadable {
     }
 }
 
-impl Lines {
-    fn pass_over(&mut self, why: Why) {
-        let lines = match why {
-            Why::NoAccount => &mut self.no_account,
-            Why::Refused => &mut self.refused,
-            Why::Preflight => &mut self.preflights,
-            Why::NotCounted => &mut self.not_counted,
-            Why::OtherEvent => &mut self.other_events,
-        };
-        *lines = lines.saturating_add(1);
-        self.all = self.all.saturating_add(1);
-    }
-}
-
-impl Tally {
-    fn new(tried: usize) -> Self {
-        Self { requests: 0, units: 0, hours: BTreeMap::new(), denied: vec![0; tried].into() }
-    }
-
-    fn count(&mut self, tried: &[Tried], window: Window, cost: Cost) {
-        self.requests = self.requests.saturating_add(1);
-        self.units = self.units.saturating_add(u64::from(cost.as_units()));
-        let new = || Hour { units: Used::default(), used: vec![Used::default(); tried.len()].into() };
-        let hour = self.hours.entry(window).or_insert_with(new);
-        hour.units = hour.units.plus(cost);
-        for ((tried, used), denied) in tried.iter().zip(&mut hour.used).zip(&mut self.denied) {
-            match decide(tried.limit, *used, cost) {
-                Decision::Allowed(after) => *used = after,
-                Decision::Denied => *denied = denied.saturating_add(1),
-            }
-        }
-    }
-
-    /// The first of the hours with the most units; there is one, since a tally is made for a request.
-    fn busiest(&self) -> (Window, Used) {
-        let hours = self.hours.iter().map(|(window, hour)| (*window, hour.units));
-        hours.rev().max_by_key(|(_window, units)| *units).unwrap_or((Window::from_hours(0), Used::default()))
-    }
+/// What a client sent stands in a line as it came, unless the server escapes it. Most lines are UTF-8, of which
+/// `from_utf8` knows sooner than the lossy one.
+fn decode(line: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(line).map_or_else(|_bytes| String::from_utf8_lossy(line), Cow::Borrowed)
 }
 
 /// What ended the reading of a line.

@@ -2,9 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use actix_web::http::Method;
 use clap::{Args, ValueEnum};
@@ -14,8 +12,6 @@ use super::calls::{self, CostRule, parse_cost};
 use super::parse::{Faults, parse_bounded, parse_choice};
 use crate::domain::decision::{Cost, Limit};
 use crate::domain::plan::{Plan, PlanId};
-use crate::dump::read_plans;
-use crate::plans::first_plans;
 
 /// Most plans and limits that are tried at once: each has a counter for every account and hour, and a column.
 const TRIED_MAX: usize = 32;
@@ -23,6 +19,8 @@ const TRIED_MAX: usize = 32;
 const TOP_MAX: usize = 100_000;
 /// Most characters of a field's name.
 const FIELD_CHARS_MAX: usize = 200;
+/// Stands for the method of a call whose log does not say it: no rule can name it but `*`.
+const NO_METHOD: &[u8] = b"unknown";
 
 /// Flags of `simulate`.
 #[derive(Debug, Args)]
@@ -99,6 +97,15 @@ pub struct Fields {
     pub time: Option<String>,
 }
 
+/// What was called, as a log says it: both are empty where it does not.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Call<'a> {
+    /// The method.
+    pub method: Cow<'a, str>,
+    /// A path with its query, or what else a client asked for.
+    pub target: Cow<'a, str>,
+}
+
 /// What `simulate` tries, and on what, checked.
 #[derive(Debug, Clone)]
 pub struct SimulateSettings {
@@ -120,25 +127,27 @@ impl SimulateSettings {
     /// What the rules say that a call costs, if one is about it. The target of a request is taken as the gateway takes
     /// it: without its query, and with its escapes undone.
     #[must_use]
-    pub fn find_cost(&self, method: &str, target: &str) -> Option<Cost> {
+    pub fn find_cost(&self, call: &Call<'_>) -> Option<Cost> {
         if self.costs.is_empty() {
             return None;
         }
-        let method = Method::from_bytes(method.as_bytes()).ok()?;
-        calls::find_cost(&self.costs, &method, &path_of(target))
+        let method = Method::from_bytes(call.method.as_bytes());
+        let method = method.or_else(|_none| Method::from_bytes(NO_METHOD)).ok()?;
+        calls::find_cost(&self.costs, &method, &path_of(&call.target))
     }
 }
 
 impl SimulateArgs {
-    /// Checks all values, and reads the plans.
+    /// Checks all values, and the plans of [`plans`](Self::plans), or why they could not be read.
     ///
     /// # Errors
     /// With a line for each fault.
-    pub fn check(self) -> Result<SimulateSettings, Vec<String>> {
+    pub fn check(self, plans: Result<Vec<Plan>, String>) -> Result<SimulateSettings, Vec<String>> {
         let mut faults = Faults::default();
-        let plans = faults.keep("--plans", find_plans(self.plans.as_deref()));
-        let limits = faults.keep_all("--limit", &self.limit, |raw| parse_bounded(raw, 0, u32::MAX));
-        let tried = faults.keep("--limit", bounded(tried(plans.unwrap_or_default(), &limits)));
+        let plans = faults.keep("--plans", plans.and_then(open_plans));
+        let limits = faults.keep_all("--limit", &self.limit, parse_limit);
+        let too_many = if limits.is_empty() { "--plans" } else { "--limit" };
+        let tried = faults.keep(too_many, bounded(tried(plans.unwrap_or_default(), &limits)));
         let costs = faults.keep_all("--cost", &self.cost, |raw| parse_cost(raw, ""));
         let account = faults.keep("--account-field", self.account_field.map(parse_field).transpose());
         let time = faults.keep("--time-field", self.time_field.map(parse_field).transpose());
@@ -155,20 +164,17 @@ impl SimulateArgs {
 }
 
 /// Those of the plans that give API access: the others let nobody in, whatever their limit.
-fn find_plans(path: Option<&Path>) -> Result<Vec<Plan>, String> {
-    let plans = match path {
-        None => first_plans().map_err(|error| error.to_string())?,
-        Some(path) => {
-            let file = File::open(path).map_err(|error| format!("could not open {}: {error}", path.display()))?;
-            read_plans(BufReader::new(file)).map_err(|error| format!("{}: {error}", path.display()))?
-        }
-    };
+fn open_plans(plans: Vec<Plan>) -> Result<Vec<Plan>, String> {
     let open: Vec<Plan> = plans.into_iter().filter(|plan| plan.api_access).collect();
-    if open.is_empty() {
-        let name = path.map(Path::display).map_or_else(String::new, |path| format!("{path}: "));
-        return Err(format!("{name}no plan in it has API access"));
+    if open.is_empty() { Err("no plan in it has API access".to_owned()) } else { Ok(open) }
+}
+
+/// Commas separate limits, so that `1,000` arrives as two of them.
+fn parse_limit(raw: &str) -> Result<u32, String> {
+    if raw.len() > 1 && raw.starts_with('0') {
+        return Err(format!("must be a number without a comma in it and without a zero before it, got {raw:?}"));
     }
-    Ok(open)
+    parse_bounded(raw, 0, u32::MAX)
 }
 
 fn tried(plans: Vec<Plan>, limits: &[u32]) -> Vec<Tried> {
@@ -183,7 +189,7 @@ fn tried(plans: Vec<Plan>, limits: &[u32]) -> Vec<Tried> {
 
 fn bounded(tried: Vec<Tried>) -> Result<Vec<Tried>, String> {
     if tried.len() > TRIED_MAX {
-        return Err(format!("must be, with the plans, at most {TRIED_MAX}, got {}", tried.len()));
+        return Err(format!("must be, plans and limits together, at most {TRIED_MAX}, got {}", tried.len()));
     }
     Ok(tried)
 }

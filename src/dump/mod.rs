@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use self::lines::Line;
-pub use self::plans::{PlansFailure, read_plans};
+pub use self::plans::read_plans;
 pub use self::restore::{RestoreFailure, Restored, restore};
 use crate::config::DumpKind;
 use crate::domain::account::Account;

@@ -3,37 +3,24 @@
 //! The file may be edited by hand, so it needs neither the header nor the end line that a restore asks for.
 
 use std::collections::HashSet;
-use std::io::{self, BufRead};
+use std::io::BufRead;
 
 use super::lines::Line;
 use super::restore::next_line;
 use crate::domain::plan::Plan;
 
-/// Why the plans of a dump were not read.
-#[derive(Debug, thiserror::Error)]
-pub enum PlansFailure {
-    /// A line is refused.
-    #[error("line {number}: {reason}")]
-    Line {
-        /// Counted from 1.
-        number: u64,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The input failed.
-    #[error("could not read it: {0}")]
-    Input(#[from] io::Error),
-}
-
 /// The plans of a dump, in its order; its other lines are passed over.
 ///
 /// # Errors
-/// When the input fails, a line is none of a dump, or a plan stands twice.
-pub fn read_plans(mut dump: impl BufRead) -> Result<Vec<Plan>, PlansFailure> {
+/// With the reason, when the input fails, a line is none of a dump, or a plan stands twice.
+pub fn read_plans(mut dump: impl BufRead) -> Result<Vec<Plan>, String> {
     let (mut plans, mut ids, mut number) = (Vec::new(), HashSet::new(), 0_u64);
-    while let Some(text) = next_line(&mut dump)? {
+    while let Some(text) = next_line(&mut dump).map_err(|error| format!("could not read it: {error}"))? {
         number = number.saturating_add(1);
-        let refused = |reason: String| PlansFailure::Line { number, reason };
+        if text.trim_ascii().is_empty() {
+            continue;
+        }
+        let refused = |reason: String| format!("line {number}: {reason}");
         match Line::parse(&text).map_err(refused)? {
             Line::Plan(line) => {
                 let plan = line.check().map_err(refused)?;

@@ -16,6 +16,7 @@ use serde::de::IgnoredAny;
 
 use super::error::{ApiError, StoreFailed};
 use super::json_fields::Object;
+use super::metrics::Outcome;
 use super::notes::Notes;
 use super::usage::{self, Counted};
 use super::{State, etag, extract, headers, idempotency};
@@ -76,6 +77,11 @@ pub(crate) async fn admit<B: MessageBody + 'static>(
         // The answer says that nothing was counted.
         state.gate.give_back(&mut known, &endpoint, paid).map_err(ApiError::from)?;
         headers::set_limits(response.headers_mut(), &known.standing);
+        // The log says what it came to. The metric is of decisions, and has counted this one.
+        Notes::add(response.request(), |notes| {
+            notes.outcome = Some(Outcome::Failed);
+            notes.known = Some(known);
+        });
     } else if let Some(counted) = Counted::of(&known, endpoint) {
         Notes::add(response.request(), |notes| notes.counted = Some(counted));
     }

@@ -4,31 +4,37 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::line::{Call, LogLine, LoggedRequest, Why, passed_over, quoted};
-use super::{shown, time};
+use super::line::{LogLine, LoggedRequest, Why, passed_over, quoted};
+use super::{terminal, time};
+use crate::config::Call;
+
+/// What is wrong with most lines that are none.
+const NO_FORMAT: &str = "it is of no format that is understood";
 
 /// Reads a line.
 ///
 /// # Errors
 /// When it is none, with what is wrong.
 pub(super) fn read(line: &str) -> Result<LogLine<'_>, String> {
-    let parts = line.split_once(" [").and_then(|(who, rest)| {
-        let (time, rest) = rest.split_once("] \"")?;
+    let parts = line.split_once("] \"").and_then(|(begin, rest)| {
+        // A user may be called `Acme [EU]`.
+        let (who, time) = begin.rsplit_once(" [")?;
         let (request, rest) = quoted(rest)?;
-        Some((who, time, request, rest))
+        Some((find_account(who)?, time, request, rest))
     });
-    let (who, time, request, rest) = parts.ok_or("it is of no format that is understood")?;
+    let (account, time, request, rest) = parts.ok_or(NO_FORMAT)?;
     let at = time::read_common(time)?;
-    let call = read_request(request)
-        .ok_or_else(|| format!("its request {} is no method and target", shown::quoted(request)))?;
     let status = rest.trim_start().split(' ').next().unwrap_or_default();
-    let status: u16 = status.parse().map_err(|_digits| format!("its status {} is no number", shown::quoted(status)))?;
-    if let Some(why) = passed_over(&call.method, Some(status)) {
-        return Ok(LogLine::PassedOver(why));
-    }
-    Ok(match account(who) {
-        None => LogLine::PassedOver(Why::NoAccount),
-        Some(account) => LogLine::Request(LoggedRequest { account: account.into(), at, call, cost: None }),
+    let status: u16 =
+        status.parse().map_err(|_digits| format!("its status {} is no number", terminal::quote(status)))?;
+    Ok(match (read_request(request), status) {
+        (None, 400 | 408) => LogLine::PassedOver(Why::NoRequest),
+        (None, _) => return Err(format!("its request {} is no method and target", terminal::quote(request))),
+        (Some(call), status) => match passed_over(&call.method, status) {
+            Some(why) => LogLine::PassedOver(why),
+            None if !is_named(account) => LogLine::PassedOver(Why::NoAccount),
+            None => LogLine::Request(LoggedRequest { account: account.into(), at, call, cost: None }),
+        },
     })
 }
 
@@ -40,17 +46,32 @@ pub(super) fn read_request(text: &str) -> Option<Call<'_>> {
     (is_method && !target.is_empty()).then_some(Call { method: Cow::Borrowed(method), target: Cow::Borrowed(target) })
 }
 
-/// The user, who may have spaces in the name, or else the address.
-fn account(who: &str) -> Option<&str> {
+/// The user or else the address, which may be no name; `None` if what stands before the time is not of this format. A
+/// user's name has spaces only if an address tells where it begins: anything else may be what another program wrote
+/// before the line.
+fn find_account(who: &str) -> Option<&str> {
     let (mut address, mut rest) = who.split_once(' ')?;
     // A virtual host stands before the address in Apache's vhost_combined.
-    let second = rest.split(' ').next().unwrap_or_default();
-    if second.parse::<IpAddr>().is_ok() {
+    if !address.ends_with(',') && rest.split(' ').next().is_some_and(is_address) {
         (address, rest) = rest.split_once(' ')?;
     }
+    // Where the address comes from X-Forwarded-For, the client's is followed by those of proxies.
+    let mut last = address;
+    while last.ends_with(',') {
+        (last, rest) = rest.split_once(' ')?;
+    }
+    let client = address.split(',').next()?;
     let (_ident, user) = rest.split_once(' ')?;
-    let is_named = |name: &&str| !matches!(*name, "" | "-" | "\"\"");
-    Some(user).filter(is_named).or(Some(address)).filter(is_named)
+    (!user.contains(' ') || is_address(address)).then_some(if is_named(user) { user } else { client })
+}
+
+/// Whether it is an address or a list that begins with one; nginx calls the other end of a Unix socket `unix:`.
+fn is_address(word: &str) -> bool {
+    word.split(',').next().is_some_and(|word| word.parse::<IpAddr>().is_ok()) || word.starts_with("unix:")
+}
+
+fn is_named(name: &str) -> bool {
+    !matches!(name, "" | "-" | "\"\"")
 }
 
 #[cfg(test)]
@@ -78,11 +99,32 @@ mod tests {
             ("192.0.2.7 - \"\"", "192.0.2.7"),
             ("api.example:443 192.0.2.7 - -", "192.0.2.7"),
             ("api.example:443 2001:db8::7 - acme", "acme"),
+            ("api.example:443 2001:db8::7 - Acme [EU]", "Acme [EU]"),
+            ("192.0.2.7 - Acme Corp [EU]", "Acme Corp [EU]"),
+            ("client.example - acme", "acme"),
+            ("unix: - Acme Corp", "Acme Corp"),
+            ("- - acme", "acme"),
+            ("203.0.113.9, 10.0.0.1 - -", "203.0.113.9"),
+            ("203.0.113.9, 10.0.0.1, 10.0.0.2 - Acme Corp", "Acme Corp"),
+            ("203.0.113.9,10.0.0.1 - -", "203.0.113.9"),
+            ("unknown, 10.0.0.1 - -", "unknown"),
+            // As `docker logs --timestamps` has it.
+            ("2026-11-29T10:00:00.1Z 192.0.2.7 - -", "192.0.2.7"),
         ] {
             assert_eq!(account_of(&line(who, r#""GET /v1/a HTTP/1.1" 200 12"#)), account, "{who}");
         }
-        let nobody = line("- - -", r#""GET /v1/a HTTP/1.1" 200 12"#);
-        assert_eq!(read(&nobody).unwrap(), LogLine::PassedOver(Why::NoAccount));
+        for nobody in ["- - -", "- - "] {
+            let nobody = line(nobody, r#""GET /v1/a HTTP/1.1" 200 12"#);
+            assert_eq!(read(&nobody).unwrap(), LogLine::PassedOver(Why::NoAccount), "{nobody}");
+        }
+    }
+
+    #[test]
+    fn what_another_program_wrote_before_a_line_is_no_account() {
+        for who in ["Nov 29 10:00:01 web1 nginx: 192.0.2.7 - -", "nginx-1  | 192.0.2.7 - -", "- - Acme Corp", "a b"] {
+            let told = read(&line(who, r#""GET /v1/a HTTP/1.1" 200 12"#)).unwrap_err();
+            assert_eq!(told, "it is of no format that is understood", "{who}");
+        }
     }
 
     #[test]
@@ -105,6 +147,9 @@ mod tests {
             (r#""GET /v1/a HTTP/1.1" 401 12"#, Why::Refused),
             (r#""GET /v1/a HTTP/1.1" 403 12"#, Why::Refused),
             (r#""OPTIONS /v1/a HTTP/1.1" 204 0"#, Why::Preflight),
+            (r#""-" 408 0"#, Why::NoRequest),
+            (r#""" 400 0"#, Why::NoRequest),
+            (r#""\x16\x03\x01" 400 0"#, Why::NoRequest),
         ] {
             assert_eq!(read(&line("192.0.2.7 - -", rest)).unwrap(), LogLine::PassedOver(why), "{rest}");
         }
@@ -113,8 +158,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told() {
         for (rest, told) in [
-            (r#""-" 408 0"#, "its request \"-\""),
-            (r#""\x16\x03\x01" 400 0"#, "its request"),
+            (r#""-" 200 0"#, "its request \"-\""),
             (r#""GET /v1/a HTTP/1.1" - 0"#, "its status \"-\""),
             (r#""GET /v1/a HTTP/1.1"#, "no format"),
             ("", "no format"),

@@ -3,14 +3,12 @@
 use std::borrow::Cow;
 
 use super::{common_line, json_line, text_line};
-use crate::config::Fields;
+use crate::config::{Call, Fields};
 use crate::domain::decision::Cost;
 use crate::domain::time::Timestamp;
 
 /// Longest account: above any id or name that is given to one. A log names whom it likes, and each name is kept.
 const ACCOUNT_BYTES_MAX: usize = 256;
-/// How a file begins that gzip made (RFC 1952 §2.3.1).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// What a line says.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,14 +27,6 @@ pub(super) struct LoggedRequest<'a> {
     pub(super) cost: Option<Cost>,
 }
 
-/// What was called: both are empty where the log does not say it.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Call<'a> {
-    pub(super) method: Cow<'a, str>,
-    /// A path with its query, or what else a client asked for.
-    pub(super) target: Cow<'a, str>,
-}
-
 /// Why a line that can be read is no request that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
@@ -46,6 +36,8 @@ pub(super) enum Why {
     Preflight,
     /// klinky does not count it.
     NotCounted,
+    /// What came was no request, and the server hung up on it: a scanner's noise, or a connection that was never used.
+    NoRequest,
     /// It is about something else.
     OtherEvent,
 }
@@ -54,16 +46,13 @@ pub(super) enum Why {
 ///
 /// # Errors
 /// With what is wrong, as a phrase, when it is of no format that is understood.
-pub(super) fn read<'a>(bytes: &'a [u8], fields: &Fields) -> Result<LogLine<'a>, String> {
-    let begins_json = bytes.trim_ascii_start().first() == Some(&b'{');
-    let line = match std::str::from_utf8(bytes) {
-        Ok(text) if begins_json => json_line::read(text, fields),
-        Err(_bytes) if begins_json => Err("it is not UTF-8".to_owned()),
-        Err(_bytes) if bytes.starts_with(&GZIP) => Err("the file is compressed: pipe it through zcat".to_owned()),
-        Ok(text) if text_line::is_one(text) => text_line::read(text),
-        Ok(text) => common_line::read(text),
-        // What a client sent stands there as it came, unless the server escaped it.
-        Err(_bytes) => common_line::read(&escaped(bytes)).map(LogLine::into_owned),
+pub(super) fn read<'a>(text: &'a str, fields: &Fields) -> Result<LogLine<'a>, String> {
+    let line = if text.trim_start().starts_with('{') {
+        json_line::read(text, fields)
+    } else if text_line::is_one(text) {
+        text_line::read(text)
+    } else {
+        common_line::read(text)
     }?;
     match &line {
         LogLine::Request(request) if request.account.len() > ACCOUNT_BYTES_MAX => {
@@ -73,24 +62,11 @@ pub(super) fn read<'a>(bytes: &'a [u8], fields: &Fields) -> Result<LogLine<'a>, 
     }
 }
 
-impl LogLine<'_> {
-    fn into_owned(self) -> LogLine<'static> {
-        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
-        match self {
-            Self::PassedOver(why) => LogLine::PassedOver(why),
-            Self::Request(LoggedRequest { account, at, call, cost }) => {
-                let call = Call { method: own(call.method), target: own(call.target) };
-                LogLine::Request(LoggedRequest { account: own(account), at, call, cost })
-            }
-        }
-    }
-}
-
 /// Why a request does not count that was answered with `status`, if it does not: contract section 3. Which OPTIONS are
 /// preflights no access log says, and hardly any other is sent.
-pub(super) fn passed_over(method: &str, status: Option<u16>) -> Option<Why> {
+pub(super) fn passed_over(method: &str, status: u16) -> Option<Why> {
     match (method, status) {
-        (_, Some(401 | 403)) => Some(Why::Refused),
+        (_, 401 | 403) => Some(Why::Refused),
         ("OPTIONS", _) => Some(Why::Preflight),
         (_, _) => None,
     }
@@ -119,16 +95,6 @@ pub(super) fn quoted(text: &str) -> Option<(&str, &str)> {
     Some((text.get(..end)?, text.get(end..)?.strip_prefix('"')?))
 }
 
-/// The text with what is not UTF-8 written as nginx would: `\xff`.
-fn escaped(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,10 +104,5 @@ mod tests {
         assert_eq!(quoted(r#"GET /a" 200"#), Some(("GET /a", " 200")));
         assert_eq!(quoted(r#"a\"b\\" "c""#), Some((r#"a\"b\\"#, r#" "c""#)));
         assert_eq!(quoted(r#"a\""#), None);
-    }
-
-    #[test]
-    fn what_is_not_utf_8_is_escaped() {
-        assert_eq!(escaped(b"caf\xe9 \xc3\xa9\xff"), "caf\\xe9 \u{e9}\\xff");
     }
 }

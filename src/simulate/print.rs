@@ -5,12 +5,15 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::report::{AccountReport, Report, TriedReport};
-use super::shown::{is_printed, shown};
+use super::report::{AccountReport, Lines, PassedOver, Report, TriedReport};
+use super::terminal::{is_printed, show};
 use crate::config::Tried;
 
 /// Characters of an account in the table: a UUID, and some more.
 const ACCOUNT_CHARS: usize = 40;
+/// A percent in the table is shown with two digits more; in JSON a share has six.
+const HUNDREDTHS: u32 = 10_000;
+const MILLIONTHS: u32 = 1_000_000;
 /// What stands for nothing, as in the tables of a dump.
 const NOTHING: &str = "-";
 
@@ -59,7 +62,7 @@ fn account_titles(report: &Report) -> Vec<Title> {
 fn account_cells(account: &AccountReport) -> Vec<String> {
     let (hour, units) = account.busiest;
     let mut cells = vec![
-        shown(&account.account, ACCOUNT_CHARS),
+        show(&account.account, ACCOUNT_CHARS),
         account.requests.to_string(),
         account.units.to_string(),
         hour.start().to_string(),
@@ -71,24 +74,32 @@ fn account_cells(account: &AccountReport) -> Vec<String> {
 }
 
 fn tried_cells(report: &Report, row: &TriedReport) -> Vec<String> {
-    let share = report.share(row.denied);
     vec![
         row.tried.plan.as_ref().map_or_else(|| NOTHING.to_owned(), ToString::to_string),
         row.tried.limit.as_units().to_string(),
         row.denied.to_string(),
-        format!("{}.{:02} %", share.div_euclid(100), share.rem_euclid(100)),
+        percent(report, row.denied),
         format!("{} of {}", row.accounts, report.accounts.len()),
     ]
 }
 
+/// The share of requests that were denied. What is not nothing does not look like it.
+fn percent(report: &Report, denied: u64) -> String {
+    match report.share(denied, HUNDREDTHS) {
+        0 if denied > 0 => "<0.01 %".to_owned(),
+        share => format!("{}.{:02} %", share.div_euclid(100), share.rem_euclid(100)),
+    }
+}
+
 /// What was read, and what of it was passed over and why.
 fn sums(report: &Report) -> String {
-    let lines = &report.lines;
+    let lines = &report.lines.passed_over;
     let passed_over: Vec<String> = [
         (lines.no_account, "without an account"),
         (lines.refused, "answered 401 or 403"),
         (lines.preflights, "preflights"),
         (lines.not_counted, "that klinky does not count"),
+        (lines.no_request, "without a request"),
         (lines.other_events, "of other events"),
         (lines.unreadable, "unreadable"),
     ]
@@ -98,7 +109,7 @@ fn sums(report: &Report) -> String {
     .collect();
     let passed_over = if passed_over.is_empty() { "none".to_owned() } else { passed_over.join(", ") };
     let (requests, accounts) = (report.requests, report.accounts.len());
-    format!("{requests} requests of {accounts} accounts in {} lines; passed over: {passed_over}", lines.all)
+    format!("{requests} requests of {accounts} accounts in {} lines; passed over: {passed_over}", report.lines.all)
 }
 
 /// Writes columns as wide as their widest cell.
@@ -126,12 +137,12 @@ enum Row<'a> {
         requests: u64,
         units: u64,
         busiest_hour: HourRow,
-        tried: Vec<DeniedRow<'a>>,
+        limits: Vec<DeniedRow<'a>>,
         enough: Option<TriedRow<'a>>,
     },
-    Tried {
+    Limit {
         #[serde(flatten)]
-        tried: TriedRow<'a>,
+        limit: TriedRow<'a>,
         denied: u64,
         share: f64,
         accounts_denied: u64,
@@ -140,7 +151,7 @@ enum Row<'a> {
         requests: u64,
         accounts: usize,
         lines: u64,
-        passed_over: PassedOverRow,
+        passed_over: PassedOver,
     },
 }
 
@@ -159,18 +170,8 @@ struct TriedRow<'a> {
 #[derive(Serialize)]
 struct DeniedRow<'a> {
     #[serde(flatten)]
-    tried: TriedRow<'a>,
+    limit: TriedRow<'a>,
     denied: u64,
-}
-
-#[derive(Serialize)]
-struct PassedOverRow {
-    no_account: u64,
-    refused: u64,
-    preflights: u64,
-    not_counted: u64,
-    other_events: u64,
-    unreadable: u64,
 }
 
 /// Writes a line for each account, for each plan, and one of sums.
@@ -183,26 +184,18 @@ pub(super) fn json(report: &Report, out: &mut impl Write) -> io::Result<()> {
             requests: account.requests,
             units: account.units,
             busiest_hour: HourRow { hour: hour.start().to_string(), units: units.as_units() },
-            tried: tried.map(|(of, denied)| DeniedRow { tried: (&of.tried).into(), denied: *denied }).collect(),
+            limits: tried.map(|(of, denied)| DeniedRow { limit: (&of.tried).into(), denied: *denied }).collect(),
             enough: account.enough.as_ref().map(TriedRow::from),
         };
         row_of(&row, out)?;
     }
     for TriedReport { tried, denied, accounts } in &report.tried {
-        let share = f64::from(report.share(*denied)) / 10_000.0;
-        row_of(&Row::Tried { tried: tried.into(), denied: *denied, share, accounts_denied: *accounts }, out)?;
+        let share = f64::from(report.share(*denied, MILLIONTHS)) / f64::from(MILLIONTHS);
+        row_of(&Row::Limit { limit: tried.into(), denied: *denied, share, accounts_denied: *accounts }, out)?;
     }
-    let lines = report.lines;
-    let passed_over = PassedOverRow {
-        no_account: lines.no_account,
-        refused: lines.refused,
-        preflights: lines.preflights,
-        not_counted: lines.not_counted,
-        other_events: lines.other_events,
-        unreadable: lines.unreadable,
-    };
-    let accounts = report.accounts.len();
-    row_of(&Row::Total { requests: report.requests, accounts, lines: lines.all, passed_over }, out)
+    let (requests, accounts) = (report.requests, report.accounts.len());
+    let Lines { all: lines, passed_over } = report.lines;
+    row_of(&Row::Total { requests, accounts, lines, passed_over }, out)
 }
 
 impl<'a> From<&'a Tried> for TriedRow<'a> {

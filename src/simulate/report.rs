@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use super::{Lines, Tally, print};
+use serde::Serialize;
+
+use super::line::Why;
+use super::print;
+use super::tally::Tally;
 use crate::config::{ReportFormat, SimulateSettings, Tried};
 use crate::domain::decision::Used;
 use crate::domain::window::Window;
@@ -51,6 +55,50 @@ pub struct TriedReport {
     pub accounts: u64,
 }
 
+/// How many lines there were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lines {
+    /// All but empty ones.
+    pub all: u64,
+    /// Those that are no requests that count, and why.
+    pub passed_over: PassedOver,
+}
+
+/// How many lines were passed over, as the report shows them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PassedOver {
+    /// They name no account.
+    pub no_account: u64,
+    /// They were answered 401 or 403.
+    pub refused: u64,
+    /// OPTIONS.
+    pub preflights: u64,
+    /// klinky itself says that it did not count them.
+    pub not_counted: u64,
+    /// What a client sent was no request.
+    pub no_request: u64,
+    /// They are about something else than a request.
+    pub other_events: u64,
+    /// They are of no format that is understood.
+    pub unreadable: u64,
+}
+
+impl Lines {
+    pub(super) fn pass_over(&mut self, why: Why) {
+        let passed_over = &mut self.passed_over;
+        let lines = match why {
+            Why::NoAccount => &mut passed_over.no_account,
+            Why::Refused => &mut passed_over.refused,
+            Why::Preflight => &mut passed_over.preflights,
+            Why::NotCounted => &mut passed_over.not_counted,
+            Why::NoRequest => &mut passed_over.no_request,
+            Why::OtherEvent => &mut passed_over.other_events,
+        };
+        *lines = lines.saturating_add(1);
+        self.all = self.all.saturating_add(1);
+    }
+}
+
 impl Report {
     pub(super) fn new(
         tried: &[Tried],
@@ -79,11 +127,11 @@ impl Report {
         }
     }
 
-    /// What part of all requests a number of them is, in hundredths of a percent.
-    pub(super) fn share(&self, requests: u64) -> u32 {
-        let whole = u128::from(self.requests.max(1));
-        let share = u128::from(requests).saturating_mul(10_000).div_euclid(whole);
-        u32::try_from(share).unwrap_or(u32::MAX)
+    /// What part of all requests a number of them is, in parts of which `parts` are the whole; rounded, half up.
+    pub(super) fn share(&self, requests: u64, parts: u32) -> u32 {
+        let (whole, parts) = (u128::from(self.requests.max(1)), u128::from(parts));
+        let doubled = u128::from(requests).saturating_mul(parts).saturating_mul(2).saturating_add(whole);
+        u32::try_from(doubled.div_euclid(whole.saturating_mul(2))).unwrap_or(u32::MAX)
     }
 }
 

@@ -2,18 +2,21 @@
 
 use std::borrow::Cow;
 
-use super::line::{Call, LogLine, LoggedRequest, Why, passed_over_by, quoted};
+use super::line::{LogLine, LoggedRequest, Why, passed_over_by, quoted};
 use super::time;
+use crate::config::Call;
 use crate::domain::decision::Cost;
 use crate::domain::time::Timestamp;
 
-/// Where the date ends and the time begins, in bytes.
-const DATE_END: usize = 10;
+/// What stands behind the time. Other logs begin with one as well, when they come from a container or the journal.
+const LEVELS: [&str; 5] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"];
 
 /// Whether a line begins as those of this log do.
 pub(super) fn is_one(line: &str) -> bool {
-    let begins_time = line.as_bytes().get(DATE_END) == Some(&b'T');
-    begins_time && line.split_once(' ').is_some_and(|(time, _rest)| Timestamp::parse(time).is_ok())
+    line.split_once(' ').is_some_and(|(time, rest)| {
+        let level = rest.trim_start().split(' ').next();
+        level.is_some_and(|level| LEVELS.contains(&level)) && Timestamp::parse(time).is_ok()
+    })
 }
 
 /// Reads a line.
@@ -117,6 +120,7 @@ mod tests {
         }
         let stopped = "2026-11-29T10:00:00.250000Z  INFO stopped; everything is on disk";
         assert_eq!(read(stopped).unwrap(), LogLine::PassedOver(Why::OtherEvent));
+        assert!(!is_one("2026-11-29T10:00:00.1Z 192.0.2.7 - - [29/Nov/2026:10:00:00 +0000]"));
         assert!(!is_one("2001:db8::7 - - [29/Nov/2026:10:00:00 +0000]"));
     }
 }

@@ -1,8 +1,8 @@
-//! The times of logs: in words, or as a number since 1970 in one unit or another.
+//! The times of logs: in words, or as a number of seconds or milliseconds since 1970.
 
 use chrono::DateTime;
 
-use super::shown::quoted;
+use super::terminal::quote;
 use crate::domain::time::Timestamp;
 
 /// What the common log format has between its brackets: `29/Nov/2026:10:00:00 +0000`.
@@ -11,13 +11,13 @@ const COMMON: &str = "%d/%b/%Y:%H:%M:%S %z";
 const ISO: &str = "%Y-%m-%dT%H:%M:%S%.f%z";
 /// From here on, a number counts milliseconds: as seconds it would be in the year 5138, as milliseconds it is in 1973.
 const MILLIS_MIN: i64 = 100_000_000_000;
-/// And from here on a unit that is a thousandth of that one.
-const MILLIS_MAX: i64 = 100_000_000_000_000;
+/// What is less, in the year 2001, is no time but how long something took.
+const SECS_MIN: i64 = 1_000_000_000;
 
 /// Reads a time in the brackets of the common log format.
 pub(super) fn read_common(text: &str) -> Result<Timestamp, String> {
     from_format(text, COMMON)
-        .ok_or_else(|| format!("its time {} is none such as 29/Nov/2026:10:00:00 +0000", quoted(text)))
+        .ok_or_else(|| format!("its time {} is none such as 29/Nov/2026:10:00:00 +0000", quote(text)))
 }
 
 /// Reads a time in whatever form JSON logs have it.
@@ -27,7 +27,7 @@ pub(super) fn read(text: &str) -> Result<Timestamp, String> {
     } else {
         Timestamp::parse(text).ok().or_else(|| from_format(text, ISO)).or_else(|| from_format(text, COMMON))
     };
-    found.ok_or_else(|| format!("its time {} is neither RFC 3339 nor seconds or milliseconds since 1970", quoted(text)))
+    found.ok_or_else(|| format!("its time {} is neither RFC 3339 nor seconds or milliseconds since 1970", quote(text)))
 }
 
 fn from_format(text: &str, format: &str) -> Option<Timestamp> {
@@ -35,23 +35,21 @@ fn from_format(text: &str, format: &str) -> Option<Timestamp> {
     Timestamp::from_millis(parsed.timestamp_millis()).ok()
 }
 
-/// Seconds, or a finer unit, that the size of the number tells. What stands behind the point of seconds counts as far
-/// as to the millisecond.
+/// Seconds or milliseconds, which the size of the number tells. What stands behind the point of seconds counts as far as
+/// to the millisecond.
 fn from_number(text: &str) -> Option<Timestamp> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if !is_number(whole) || !is_number(fraction) {
         return None;
     }
-    let mut millis: i64 = whole.parse().ok()?;
-    if millis < MILLIS_MIN {
-        let fraction: String = fraction.chars().chain("00".chars()).take(3).collect();
-        millis = millis.checked_mul(1000)?.checked_add(fraction.parse().ok()?)?;
+    let whole: i64 = whole.parse().ok()?;
+    if whole >= MILLIS_MIN {
+        return Timestamp::from_millis(whole).ok();
     }
-    while millis >= MILLIS_MAX {
-        millis = millis.div_euclid(1000);
-    }
-    Timestamp::from_millis(millis).ok()
+    let fraction: String = fraction.chars().chain("00".chars()).take(3).collect();
+    let millis = whole.checked_mul(1000)?.checked_add(fraction.parse().ok()?)?;
+    Timestamp::from_millis(millis).ok().filter(|_time| whole >= SECS_MIN)
 }
 
 #[cfg(test)]
@@ -71,16 +69,19 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_seconds_or_a_finer_unit() {
-        for text in ["1795946400", "1795946400.0", "1795946400000", "1795946400000000", "1795946400000000000"] {
+    fn a_number_is_seconds_or_milliseconds_and_a_small_one_no_time() {
+        for text in ["1795946400", "1795946400.0", "1795946400000"] {
             assert_eq!(read(text).unwrap().to_string(), TEN, "{text}");
         }
         for (text, millis) in [("1795946400.25", 250), ("1795946400.0019", 1), ("1795946400999", 999)] {
             assert_eq!(read(text).unwrap().as_millis(), 1_795_946_400_000 + millis, "{text}");
         }
-        for text in ["1e9", "1.", ".5", "17x", "-1", "1795946400.2.5", "99999999999999999999"] {
+        for text in
+            ["1e9", "1.", ".5", "17x", "-1", "1795946400.2.5", "99999999999999999999", "1795946400000000", "0.003"]
+        {
             assert!(read(text).is_err(), "{text}");
         }
+        assert!(read("999999999").is_err() && read("1000000000").is_ok());
     }
 
     #[test]

@@ -55,3 +55,26 @@ fn a_full_disk_is_said_and_loses_nothing_that_was_answered() {
     assert!(stored["accounts"].as_u64() > u64::try_from(taken).ok(), "{stored}");
     assert_eq!(process.public.exchange(&ping).status, 200);
 }
+
+#[test]
+fn a_request_whose_unit_is_given_back_is_not_logged_as_allowed() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut process = serve_with_little_room(temp.path());
+    let (_id, key) = process.account("scale");
+    let url = format!("https://example.com/{}", "x".repeat(2000));
+    let variant = |label: u32| json!({"label": label.to_string(), "destination_url": url, "weight": 20});
+    let link = json!({"name": "x", "variants": (0..5).map(variant).collect::<Vec<_>>()});
+    let create = format!("POST /api/v1/public/links\nX-API-Key: {key}\n\n{link}");
+
+    let mut answers = (0..500).map(|_nth| process.public.exchange(&create));
+    let (mut last, mut failed) = (answers.next().unwrap(), answers.next().unwrap());
+    while failed.status == 201 {
+        (last, failed) = (failed, answers.next().expect("the disk took everything"));
+    }
+    drop(answers);
+
+    assert_eq!((failed.status, failed.remaining()), (503, last.remaining()));
+    let line = process.wait_for_log("status=503");
+    assert!(line.contains("decision=\"failed\""), "{line}");
+    assert!(line.contains(&format!("remaining={}", last.remaining())), "{line}");
+}

@@ -1,7 +1,6 @@
 //! `klinky simulate`: what it counts of a log, how it shows that, and what it makes of what it cannot read.
 
 use std::fs;
-use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
@@ -25,7 +24,7 @@ pub(crate) fn row<'a>(rows: &'a [Value], account: &str) -> &'a Value {
 
 /// How many requests of an account were denied under each of what was tried.
 pub(crate) fn denied(rows: &[Value], account: &str) -> Vec<u64> {
-    row(rows, account)["tried"].as_array().unwrap().iter().map(|tried| tried["denied"].as_u64().unwrap()).collect()
+    row(rows, account)["limits"].as_array().unwrap().iter().map(|limit| limit["denied"].as_u64().unwrap()).collect()
 }
 
 /// The names of the accounts, in their order.
@@ -60,7 +59,7 @@ fn each_plan_denies_what_is_over_its_limit_in_an_hour() {
         json!({
             "kind": "account", "account": "acme", "requests": 230, "units": 230,
             "busiest_hour": {"hour": "2026-11-29T10:00:00Z", "units": 130},
-            "tried": [{"plan": "growth", "limit": 100, "denied": 30}, {"plan": "scale", "limit": 1000, "denied": 0}],
+            "limits": [{"plan": "growth", "limit": 100, "denied": 30}, {"plan": "scale", "limit": 1000, "denied": 0}],
             "enough": {"plan": "scale", "limit": 1000},
         })
     );
@@ -68,7 +67,7 @@ fn each_plan_denies_what_is_over_its_limit_in_an_hour() {
     assert_eq!(row(&rows, "beta")["enough"], Value::Null);
     assert_eq!(
         rows[2],
-        json!({"kind": "tried", "plan": "growth", "limit": 100, "denied": 935, "share": 0.757, "accounts_denied": 2})
+        json!({"kind": "limit", "plan": "growth", "limit": 100, "denied": 935, "share": 0.757_085, "accounts_denied": 2})
     );
     assert_eq!(rows[4]["requests"], 1235);
 }
@@ -118,14 +117,16 @@ fn what_is_no_request_of_an_account_is_not_tried() {
     let answered = |status| line("acme", time, "GET /v1/a", status);
     let log = [answered(200), answered(401), answered(403), answered(404), answered(429), answered(500)].concat()
         + &line("acme", time, "OPTIONS /v1/a", 204)
-        + &answered(200).replace("192.0.2.7 - acme", "- - -");
+        + &answered(200).replace("192.0.2.7 - acme", "- - -")
+        + &answered(408).replace("GET /v1/a HTTP/1.1", "-");
 
     let rows = simulated(&["--limit", "3"], &log);
 
     assert_eq!(row(&rows, "acme")["requests"], 4);
     assert_eq!(denied(&rows, "acme")[0], 1);
     let expected = json!({
-        "no_account": 1, "refused": 2, "preflights": 1, "not_counted": 0, "other_events": 0, "unreadable": 0
+        "no_account": 1, "refused": 2, "preflights": 1, "not_counted": 0, "no_request": 1, "other_events": 0,
+        "unreadable": 0
     });
     assert_eq!(*passed_over(&rows), expected);
 }
@@ -150,8 +151,8 @@ fn plans_come_from_a_dump_and_limits_stand_among_them() {
     );
 
     let names = |rows: &[Value]| -> Vec<String> {
-        let tried = row(rows, "acme")["tried"].as_array().unwrap().clone();
-        tried.iter().map(|tried| format!("{} {}", tried["plan"].as_str().unwrap_or("-"), tried["limit"])).collect()
+        let limits = row(rows, "acme")["limits"].as_array().unwrap().clone();
+        limits.iter().map(|limit| format!("{} {}", limit["plan"].as_str().unwrap_or("-"), limit["limit"])).collect()
     };
     assert_eq!(names(&rows), ["tiny 20", "- 50", "growth 100", "- 100", "scale 1000"]);
     assert_eq!(denied(&rows, "acme"), [40, 10, 0, 0, 0]);
@@ -174,8 +175,8 @@ fn a_table_shows_those_who_are_denied_most_and_how_many_more_there_are() {
     and 1 more: see --top
 
     PLAN    LIMIT  DENIED    SHARE  ACCOUNTS DENIED
-    growth    100     230  51.68 %           2 of 4
-    -         250      50  11.23 %           1 of 4
+    growth    100     230  51.69 %           2 of 4
+    -         250      50  11.24 %           1 of 4
     scale    1000       0   0.00 %           0 of 4
 
     445 requests of 4 accounts in 445 lines; passed over: none
@@ -185,7 +186,7 @@ fn a_table_shows_those_who_are_denied_most_and_how_many_more_there_are() {
 #[test]
 fn no_control_character_of_a_log_reaches_the_terminal() {
     let evil = "a\u{1b}[2J\u{9b}31m\u{202e}\u{7f}b";
-    let json = json!({"user": evil, "time": 1_795_946_400}).to_string() + "\n";
+    let json = json!({"user": evil, "time": 1_795_946_400, "status": 200}).to_string() + "\n";
     let log = hour(evil, 10, 1) + &json + &format!("{evil} is no log\n");
 
     let table = run_with_input(&mut klinky(&["simulate", "--account-field", "user"]), log.as_bytes());
@@ -219,7 +220,7 @@ fn lines_that_cannot_be_read_are_named_and_passed_over() {
     assert_eq!(passed_over(&rows(&ended))["unreadable"], 8);
     insta::assert_snapshot!(ended.stderr, @"
     klinky: standard input, line 2: it is longer than 262144 bytes
-    klinky: standard input, line 4: it is not UTF-8
+    klinky: standard input, line 4: it is JSON, but neither klinky's nor Caddy's: name its account's field with --account-field
     klinky: standard input, line 7: it is not JSON: EOF while parsing a value at column 6
     klinky: standard input, line 8: it is not JSON: EOF while parsing a value at column 6
     klinky: standard input, line 9: it is not JSON: EOF while parsing a value at column 6
@@ -231,22 +232,51 @@ fn a_log_of_which_nothing_can_be_read_is_an_error_that_shows_it() {
     let temp = tempfile::tempdir().unwrap();
     let log = temp.path().join("access.log");
     fs::write(&log, format!("{}\nbye\n", "hello ".repeat(100))).unwrap();
-    let zipped = temp.path().join("access.log.gz");
-    fs::write(&zipped, b"\x1f\x8b\x08\x00junk").unwrap();
-    let complaint = |path: &std::path::Path| {
-        let ended = run(klinky(&["simulate"]).arg(path));
+    let complaint = |paths: &[&std::path::Path]| {
+        let ended = run(klinky(&["simulate"]).args(paths));
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
         ended.stderr.replace(temp.path().to_str().unwrap(), "DIR")
     };
 
-    insta::assert_snapshot!(complaint(&log), @"
-    klinky: not one of 2 lines could be read.
-    DIR/access.log, line 1: it is of no format that is understood. It is: hello hello hello hello hello hello hello hello hello hello hello hello hello hello hello hello hell…
-    Understood are the common and the combined log format, klinky's own log (text or json), Caddy's JSON access log, and with --account-field any JSON objects, one a line
-    ");
-    assert!(complaint(&zipped).contains("pipe it through zcat"));
-    insta::assert_snapshot!(complaint(&temp.path().join("absent.log")), @"klinky: could not open DIR/absent.log: No such file or directory (os error 2)");
-    insta::assert_snapshot!(complaint(temp.path()), @"klinky: could not read DIR: Is a directory (os error 21)");
+    insta::assert_snapshot!(complaint(&[&log]), @"klinky: not one of 2 lines could be read: DIR/access.log, line 1: it is of no format that is understood; it begins hello hello hello hello hello hello hello hello hello hello hello hello hello hello hello hello hell…; understood are the common and the combined log format, klinky's own log (text or json), Caddy's JSON access log, and with --account-field any JSON objects, one a line");
+    let [absent, evil] = ["absent.log", "\u{1b}[2J.log"].map(|name| temp.path().join(name));
+    insta::assert_snapshot!(complaint(&[&absent, &log, &evil]), @r"klinky: could not open DIR/absent.log: No such file or directory (os error 2); could not open DIR/\u{1b}[2J.log: No such file or directory (os error 2)");
+    insta::assert_snapshot!(complaint(&[temp.path()]), @"klinky: could not read DIR: Is a directory (os error 21)");
+}
+
+#[test]
+fn a_compressed_log_is_an_error_also_among_others() {
+    let temp = tempfile::tempdir().unwrap();
+    let [log, zipped] = ["access.log", "access.log.1.gz"].map(|name| temp.path().join(name));
+    fs::write(&log, hour("acme", 10, 1)).unwrap();
+    fs::write(&zipped, b"\x1f\x8b\x08\x00junk\njunk").unwrap();
+
+    let ended = run(klinky(&["simulate"]).args([&log, &zipped]));
+
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    let told = ended.stderr.replace(temp.path().to_str().unwrap(), "DIR");
+    insta::assert_snapshot!(told, @"klinky: DIR/access.log.1.gz is compressed: pipe it through zcat");
+}
+
+#[test]
+fn what_stands_before_a_line_and_is_not_of_it_is_skipped() {
+    let log = format!("\u{feff}{}{}{}", hour("-", 10, 1), "\0".repeat(5000), hour("-", 10, 1));
+
+    assert_eq!(row(&simulated(&[], &log), "192.0.2.7")["requests"], 2);
+}
+
+#[test]
+fn a_share_is_rounded_and_what_is_not_nothing_does_not_look_like_it() {
+    let others: String = (0..300).map(|nth| hour(&format!("b{nth}"), 10, 100)).collect();
+    let log = hour("acme", 10, 101) + &others;
+
+    let rows = simulated(&[], &log);
+    let table = run_with_input(&mut klinky(&["simulate", "--top", "0"]), log.as_bytes());
+
+    // 1 of 30,101 is 0.0000332.
+    assert_eq!(rows.iter().find(|row| row["kind"] == "limit").unwrap()["share"], 0.000_033);
+    assert!(table.stdout.contains("  <0.01 %  "), "{}", table.stdout);
+    assert!(table.stdout.contains("  0.00 %  "), "{}", table.stdout);
 }
 
 #[test]
@@ -265,11 +295,9 @@ fn all_faults_of_simulate_are_told_in_one_go() {
         .unwrap();
     let mut command = klinky(&["simulate", "--limit", "4294967296", "--limit", "many", "--cost", "render=5"]);
     command.args(["--account-field", "", "--time-field", &"x".repeat(201), "--format", "xml", "--top", "100001"]);
-    command.args(["--plans", plans.to_str().unwrap()]);
-    let many: Vec<String> = (0..31).map(|limit| format!("--limit={limit}")).collect();
+    command.args(["--plans", plans.to_str().unwrap(), "--limit", "1,000"]);
 
     let ended = run(&mut command);
-    let too_many = run(klinky(&["simulate"]).args(&many));
 
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
     let told = ended.stderr.replace(temp.path().to_str().unwrap(), "DIR").replace(&"x".repeat(201), "xxx");
@@ -277,27 +305,31 @@ fn all_faults_of_simulate_are_told_in_one_go() {
     klinky: --plans: DIR/plans.jsonl: line 2: must be a JSON object
     klinky: --limit: must be 0 to 4294967295, got "4294967296"
     klinky: --limit: must be 0 to 4294967295, got "many"
+    klinky: --limit: must be a number without a comma in it and without a zero before it, got "000"
     klinky: --cost: must be a method, a path and 1 to 1000 such as POST /v1/reports=10, got "render=5"
     klinky: --account-field: must be 1 to 200 characters, got ""
     klinky: --time-field: must be 1 to 200 characters, got "xxx"
     klinky: --format: must be table or json, got "xml"
     klinky: --top: must be 0 to 100000, got "100001"
     "#);
-    assert_eq!(too_many.code, Some(2));
-    insta::assert_snapshot!(too_many.stderr, @"klinky: --limit: must be, with the plans, at most 32, got 33");
 }
 
 #[test]
-fn nothing_is_opened_but_the_logs() {
+fn too_many_plans_are_blamed_on_plans_and_too_many_limits_on_limits() {
     let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path().join("data/db");
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut command = klinky(&["simulate"]);
-    command.current_dir(temp.path()).env("KLINKY_DATA_DIR", &dir);
-    command.env("KLINKY_LISTEN", taken.local_addr().unwrap().to_string());
+    let plans = temp.path().join("plans.jsonl");
+    let plan = |number: u32| {
+        let id = format!("p{number}");
+        json!({"kind": "plan", "id": id, "name": "P", "api_access": true, "requests_per_hour": 1, "best_for": "-"})
+    };
+    // An edited file may have empty lines.
+    fs::write(&plans, (0..33).map(|number| format!("{}\n\n", plan(number))).collect::<String>()).unwrap();
+    let limits: Vec<String> = (0..31).map(|limit| format!("--limit={limit}")).collect();
 
-    let ended = run_with_input(&mut command, hour("acme", 10, 1).as_bytes());
+    let by_plans = run(klinky(&["simulate", "--plans", plans.to_str().unwrap()]).arg("no.log"));
+    let by_limits = run(klinky(&["simulate"]).args(&limits));
 
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+    assert_eq!((by_plans.code, by_limits.code), (Some(2), Some(2)));
+    insta::assert_snapshot!(by_plans.stderr, @"klinky: --plans: must be, plans and limits together, at most 32, got 33");
+    insta::assert_snapshot!(by_limits.stderr, @"klinky: --limit: must be, plans and limits together, at most 32, got 33");
 }

@@ -19,7 +19,7 @@ fn caddys_lines_are_understood() {
         caddy("\"2026-11-29T11:59:59.000+0100\"", "", "", 200),
         caddy("1795946400", "acme", r#","headers":{"X-Account":["a1"]}"#, 200),
         caddy("1795946400", "", "", 401),
-        caddy("1795946400", "", "", 500).replace("handled request", "dial tcp"),
+        caddy("1795946400", "acme", r#","headers":{"X-Account":["a1"]}"#, 502).replace("handled request", "dial tcp"),
         r#"{"level":"info","ts":1795946400.1,"msg":"serving initial configuration"}"#.to_owned(),
     ]
     .concat();
@@ -31,6 +31,7 @@ fn caddys_lines_are_understood() {
     assert_eq!(row(&rows, "192.0.2.7")["busiest_hour"], json!({"hour": "2026-11-29T10:00:00Z", "units": 2}));
     assert_eq!((&passed_over(&rows)["refused"], &passed_over(&rows)["other_events"]), (&json!(1), &json!(2)));
     assert_eq!(accounts(&by_header), ["a1"]);
+    assert_eq!(row(&by_header, "a1")["requests"], 1);
 }
 
 #[test]
@@ -40,7 +41,7 @@ fn a_log_of_ones_own_is_understood_by_the_names_of_its_fields() {
         "\n",
         r#"{"user.id":"7","at":"2026-11-29T10:59:59.999Z","request":"POST /render HTTP/1.1","status":"200"}"#,
         "\n",
-        r#"{"user":{"id":7},"at":1795950000.5}"#,
+        r#"{"user":{"id":7},"at":1795946400.5,"msg":"cache miss"}"#,
         "\n",
         r#"{"user":{"id":"-"},"at":1795946400,"status":200}"#,
         "\n",
@@ -51,13 +52,68 @@ fn a_log_of_ones_own_is_understood_by_the_names_of_its_fields() {
 
     let rows = simulated(&flags, log);
 
-    assert_eq!(row(&rows, "7")["units"], 7);
+    assert_eq!(row(&rows, "7")["units"], 6);
     assert_eq!(row(&rows, "7")["busiest_hour"], json!({"hour": "2026-11-29T10:00:00Z", "units": 6}));
     assert_eq!((&passed_over(&rows)["refused"], &passed_over(&rows)["no_account"]), (&json!(1), &json!(1)));
+    // What has no status.
+    assert_eq!(passed_over(&rows)["other_events"], 1);
 
     let unnamed = run_with_input(&mut klinky(&["simulate"]), log.as_bytes());
     assert_eq!((unnamed.code, unnamed.stdout.as_str()), (Some(1), ""));
     assert!(unnamed.stderr.contains("name its account's field with --account-field"), "{}", unnamed.stderr);
+}
+
+#[test]
+fn a_log_without_requests_is_an_error_that_says_what_is_missing() {
+    let event = r#"{"timestamp":"2026-11-29T10:00:00Z","level":"info","message":"done""#;
+    let told = |log: String| {
+        let ended = run_with_input(&mut klinky(&["simulate"]), log.as_bytes());
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+        ended.stderr
+    };
+
+    let events = told(format!("{event}}}\n{event}}}\n"));
+    let requests = told(format!("{event}}}\n{event},\"path\":\"/v1/a\",\"code\":200}}\n"));
+
+    insta::assert_snapshot!(events, @"klinky: not one of 2 lines is about a request: an access log is asked for, and JSON objects must have a status");
+    assert!(
+        requests.contains("line 2: it is JSON, but neither klinky's nor Caddy's: name its account's"),
+        "{requests}"
+    );
+}
+
+#[test]
+fn a_rule_about_any_method_is_one_about_a_call_whose_method_is_not_known() {
+    let log = r#"{"user":7,"time":1795946400,"status":200,"path":"/v1/r"}"#;
+
+    let rows = simulated(&["--account-field", "user", "--cost", "* /v1/r=50", "--cost", "GET /v1/**=2"], log);
+
+    assert_eq!(row(&rows, "7")["units"], 50);
+}
+
+#[test]
+fn the_log_format_for_nginx_of_the_readme_names_the_account_or_nobody() {
+    let readme = include_str!("../../README.md");
+    let format = readme.split("log_format klinky '").nth(1).unwrap().split('\'').next().unwrap();
+    let line = |account: &str| {
+        [
+            ("$klinky_account", account),
+            ("$remote_addr", "192.0.2.7"),
+            ("$time_local", "29/Nov/2026:10:00:00 +0000"),
+            ("$request", "GET /v1/a HTTP/1.1"),
+            ("$status", "200"),
+            ("$body_bytes_sent", "12"),
+        ]
+        .iter()
+        .fold(format.to_owned(), |line, (variable, value)| line.replace(variable, value))
+            + "\n"
+    };
+
+    // nginx writes `-` for a variable that was not set, and nothing for one that is empty.
+    let rows = simulated(&[], &[line("01a21007-14a2-7567-8cfb-2d6cf96e4348"), line("-"), line("")].concat());
+
+    assert_eq!(accounts(&rows), ["01a21007-14a2-7567-8cfb-2d6cf96e4348"]);
+    assert_eq!(passed_over(&rows)["no_account"], 2);
 }
 
 #[test]

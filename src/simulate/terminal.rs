@@ -1,10 +1,10 @@
-//! Texts from a log, which anybody can write into, as a terminal may get them.
+//! What a terminal may get of texts from a log, which anybody can write into.
 
 /// Characters that a sentence quotes.
 const QUOTED_CHARS: usize = 60;
 
 /// A text of at most so many characters: what is not printed is written as its number, and what is longer is cut.
-pub(super) fn shown(text: &str, chars_max: usize) -> String {
+pub(super) fn show(text: &str, chars_max: usize) -> String {
     let mut shown = String::new();
     for (count, c) in text.chars().enumerate() {
         if count == chars_max {
@@ -22,8 +22,8 @@ pub(super) fn is_printed(c: char) -> bool {
 }
 
 /// A text in quotes, for a sentence about it.
-pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", shown(text, QUOTED_CHARS))
+pub(super) fn quote(text: &str) -> String {
+    format!("\"{}\"", show(text, QUOTED_CHARS))
 }
 
 #[cfg(test)]
@@ -32,14 +32,14 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_shown_by_its_number() {
-        assert_eq!(shown("a\u{1b}[31m\u{9b}\u{7f}\u{202e}\n\u{0}", 20), r"a\u{1b}[31m\u{9b}\u{7f}\u{202e}\u{a}\u{0}");
-        assert_eq!(shown("caf\u{e9} \"\\x1b\" 'a'", 20), "caf\u{e9} \"\\x1b\" 'a'");
+        assert_eq!(show("a\u{1b}[31m\u{9b}\u{7f}\u{202e}\n\u{0}", 20), r"a\u{1b}[31m\u{9b}\u{7f}\u{202e}\u{a}\u{0}");
+        assert_eq!(show("caf\u{e9} \"\\x1b\" 'a'", 20), "caf\u{e9} \"\\x1b\" 'a'");
     }
 
     #[test]
     fn what_is_long_is_cut() {
-        assert_eq!(shown("abcd", 4), "abcd");
-        assert_eq!(shown("abcde", 4), "abcd…");
-        assert!(quoted(&"x".repeat(100_000)).chars().count() < 100);
+        assert_eq!(show("abcd", 4), "abcd");
+        assert_eq!(show("abcde", 4), "abcd…");
+        assert!(quote(&"x".repeat(100_000)).chars().count() < 100);
     }
 }
