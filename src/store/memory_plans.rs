@@ -105,10 +105,16 @@ mod tests {
     use super::*;
     use crate::domain::account::Trial;
     use crate::domain::decision::Limit;
+    use crate::domain::text::{Name, Note};
 
     fn plan(id: &str) -> Plan {
-        let plans = crate::plans::first_plans().unwrap();
-        Plan { id: PlanId::new(id).unwrap(), ..plans.into_iter().next().unwrap() }
+        Plan {
+            id: PlanId::new(id).unwrap(),
+            name: Name::new("A plan").unwrap(),
+            api_access: true,
+            requests_per_hour: Limit::new(1000),
+            best_for: Note::new("").unwrap(),
+        }
     }
 
     fn on(id: &str) -> Terms {
