@@ -33,7 +33,7 @@ pub struct SimulateArgs {
     pub plans: Option<PathBuf>,
     /// Try this limit as well, 0 to 4294967295 units an hour (repeatable)
     ///
-    /// In the variable, several are separated by commas.
+    /// Several are separated by commas, so a number is written without one.
     #[arg(long, env = "KLINKY_SIMULATE_LIMIT", value_name = "N", value_delimiter = ',')]
     pub limit: Vec<String>,
     /// What calls cost, such as 'POST /v1/reports=10', as with serve: 1 to 1000 units (repeatable)

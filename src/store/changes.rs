@@ -129,6 +129,7 @@ impl Store {
         match change {
             Change::PutPlan(plan) => self.memory.put_plan(plan),
             Change::RemovePlan(id) => self.memory.remove_plan(&id),
+            // Their plans are there: that was checked under the lock that is still held.
             Change::PutAccount(account) => self.memory.put_terms(account.id, account.terms)?,
             Change::RemoveAccount(id) => self.memory.remove_terms(id),
             Change::PutKey(key) => self.memory.put_key(&key)?,

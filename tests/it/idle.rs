@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::crash::now;
 use crate::upstream::Upstream;
 
-/// The pause that a connection may make, which is all that actix-web sees in some of them.
+/// The 75 s of pause that a connection may make, which is all that actix-web sees in some of them, but for what its timer rounds.
 const KEPT_FOR: Duration = Duration::from_secs(74);
 /// Besides it 10 s for a head, the time between two looks, and some for a busy machine.
 const ENDED_WITHIN: Duration = Duration::from_secs(75 + 10 + 5 + 20);
