@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 use crate::domain::time::Timestamp;
 
@@ -23,6 +23,12 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis_clamped(Utc::now().timestamp_millis())
     }
+}
+
+/// The present instant as the system tells it, finer than a millisecond: for the log.
+#[expect(clippy::disallowed_methods, reason = "the one place that may ask for the time")]
+pub(crate) fn exact() -> DateTime<Utc> {
+    Utc::now()
 }
 
 /// Measures how long something takes, by the system's monotonic clock.

@@ -11,6 +11,7 @@ mod calls;
 mod dump;
 mod gateway;
 mod links;
+mod log;
 mod parse;
 mod simulate;
 mod usage;
@@ -20,7 +21,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 
 pub use self::backups::{BackupArgs, BackupSettings};
@@ -28,9 +29,9 @@ pub use self::calls::{Calls, CostRule};
 pub use self::dump::{DumpArgs, DumpFormat, DumpKind, DumpSettings};
 pub use self::gateway::{GatewayArgs, GatewaySettings, Upstream};
 pub use self::links::{LinkArgs, LinkSettings};
+pub use self::log::{LogArgs, LogFormat, LogSettings};
 use self::parse::{
-    Faults, cores, parse_address, parse_bounded, parse_choice, parse_network, parse_origin, parse_ttl, parse_workers,
-    read_issuer,
+    Faults, cores, parse_address, parse_bounded, parse_network, parse_origin, parse_ttl, parse_workers, read_issuer,
 };
 pub use self::simulate::{Call, Fields, ReportFormat, SimulateArgs, SimulateSettings, Tried};
 pub use self::usage::UsageArgs;
@@ -140,12 +141,9 @@ pub struct ServeArgs {
     /// Backups.
     #[command(flatten)]
     pub backups: BackupArgs,
-    /// How log lines look: text, for people, or json, one object a line
-    #[arg(long, env = "KLINKY_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
-    pub log_format: String,
-    /// What is logged: error, warn, info, debug or off, or a tracing filter
-    #[arg(long, env = "KLINKY_LOG", value_name = "LEVEL", default_value = "info")]
-    pub log: String,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
     /// Run on a throw-away database with one account per plan, and print keys and curl lines
     ///
     /// The data directory is left alone.
@@ -185,15 +183,6 @@ pub struct TokenArgs {
     pub jwt_secret: Option<Secret>,
 }
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// What `token` signs, checked.
 #[derive(Debug, Clone)]
 pub struct TokenSettings {
@@ -228,6 +217,8 @@ pub struct ServeSettings {
     pub trusted_proxies: Vec<IpNet>,
     /// An outside issuer of JWTs.
     pub issuer: Option<Issuer>,
+    /// The log.
+    pub log: LogSettings,
     /// What links run on.
     pub links: LinkSettings,
     /// Days that usage is kept.
@@ -264,12 +255,12 @@ impl ServeArgs {
         }
         faults.check_length("KLINKY_ADMIN_TOKEN", self.admin_token.as_ref(), ADMIN_TOKEN_BYTES_MIN);
         faults.check_length("KLINKY_JWT_SECRET", self.jwt_secret.as_ref(), JWT_SECRET_BYTES_MIN);
-        faults.keep("--log-format", self.log_format());
-        faults.check_log(&self.log);
+        let log = self.log.check(&mut faults);
         let (links, gateway) = (self.links.check(&mut faults), self.gateway.check(&mut faults));
         let usage_retention_days = self.usage.check(&mut faults);
         let backups = self.backups.check(&self.data_dir, &mut faults);
-        let (Some(listen), Some(admin_listen), Some(links), Some(gateway)) = (listen, admin_listen, links, gateway)
+        let (Some(listen), Some(admin_listen), Some(log), Some(links), Some(gateway)) =
+            (listen, admin_listen, log, links, gateway)
         else {
             return Err(faults.0);
         };
@@ -287,6 +278,7 @@ impl ServeArgs {
                     cors_origins,
                     trusted_proxies,
                     issuer,
+                    log,
                     links,
                     usage_retention_days,
                     gateway,
@@ -297,14 +289,6 @@ impl ServeArgs {
             }
             _ => Err(faults.0),
         }
-    }
-
-    /// How log lines look.
-    ///
-    /// # Errors
-    /// When it is neither text nor json.
-    pub fn log_format(&self) -> Result<LogFormat, String> {
-        parse_choice(&self.log_format)
     }
 }
 

@@ -35,6 +35,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod keys;
 pub mod links;
+pub mod log;
 pub mod plans;
 pub mod recorder;
 pub mod remote;

@@ -9,13 +9,11 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::EnvFilter;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
-    Cli, Command, DumpFormat, DumpSettings, LogFormat, RestoreArgs, ServeArgs, ServeSettings, SimulateArgs,
-    TokenSettings, VerifyArgs,
+    Cli, Command, DumpFormat, DumpSettings, RestoreArgs, ServeArgs, ServeSettings, SimulateArgs, TokenSettings,
+    VerifyArgs,
 };
 use crate::demo::Place;
 use crate::domain::plan::Plan;
@@ -27,7 +25,7 @@ use crate::simulate::{Simulation, show_path};
 use crate::store::{Author, OpenError, Store, StoreOptions, Verified, unless_full};
 use crate::table::Table;
 use crate::tokens::Signer;
-use crate::{demo, http, remote, secrets};
+use crate::{demo, http, log, remote, secrets};
 
 /// Why a subcommand failed.
 #[derive(Debug)]
@@ -61,7 +59,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
 
 fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let mut settings = args.check().map_err(Failure::Usage)?;
-    let _logs = start_logs(args)?;
+    let _log = log::start(&settings.log)?;
     raise_open_files();
     // Dropped, and so deleted, when the demo ends.
     let throw_away = args.demo.then(tempfile::tempdir).transpose()?;
@@ -126,28 +124,8 @@ fn raise_open_files() {
     }
 }
 
-/// Log lines that are written with one system call: some hundred.
-const LOG_BYTES_AT_ONCE: usize = 64 * 1024;
-
 /// A file that is read to its end is read in pieces of this size; larger ones are not faster.
 const READ_BYTES_AT_ONCE: usize = 64 * 1024;
-
-/// Log lines go to standard error by a thread of their own, which writes all that wait at once. Dropping the guard writes
-/// what is left.
-fn start_logs(args: &ServeArgs) -> Result<WorkerGuard, Box<dyn Error>> {
-    let (writer, guard) = tracing_appender::non_blocking(BufWriter::with_capacity(LOG_BYTES_AT_ONCE, io::stderr()));
-    let lines = tracing_subscriber::fmt()
-        // actix_server says at each start and stop what we say already; actix_http logs as errors what clients
-        // send that is no HTTP, which is nobody's to mend.
-        .with_env_filter(EnvFilter::try_new(format!("actix_server=warn,actix_http=off,{}", args.log))?)
-        .with_writer(writer)
-        .with_target(false);
-    match args.log_format()? {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).init(),
-    }
-    Ok(guard)
-}
 
 fn dump(settings: DumpSettings) -> Result<(), Failure> {
     if !Store::is_in(&settings.data_dir) {

@@ -93,8 +93,4 @@ impl Faults {
             self.0.push(format!("{variable}: must be at least {bytes_min} bytes"));
         }
     }
-
-    pub(super) fn check_log(&mut self, filter: &str) {
-        self.keep("--log", tracing_subscriber::EnvFilter::try_new(filter));
-    }
 }

@@ -36,13 +36,23 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Stopwatch::start();
-    let _running = request.conn_data::<Connection>().map(Connection::begin);
     let id = request_id(&request, &state);
     let span = tracing::info_span!("request", request.id = id.to_str().unwrap_or_default());
     Notes::begin(&request, id);
+    answer(state, listener, request, next, started).instrument(span).await
+}
+
+async fn answer<B: MessageBody + 'static>(
+    state: web::Data<State>,
+    listener: Listener,
+    request: ServiceRequest,
+    next: Next<B>,
+    started: Stopwatch,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let _running = request.conn_data::<Connection>().map(Connection::begin);
     let mut response = match check_head(&request).and_then(|()| judge(&request, &state, listener)) {
         // An error of a handler, a guard or of the routing arrives as an answer, too.
-        Ok(()) => next.call(request).instrument(span.clone()).await?.map_into_boxed_body(),
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(error) => request.error_response(error),
     };
     if response.status().is_client_error() || response.status().is_server_error() {
@@ -54,7 +64,7 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
     let duration_us = started.elapsed_us();
     state.metrics.count_response(listener, response.status(), duration_us);
     usage::note_answer(&state, &response, Duration::from_micros(duration_us));
-    span.in_scope(|| log(&response, &state, duration_us));
+    log(&response, &state, duration_us);
     Ok(response)
 }
 

@@ -84,9 +84,19 @@ fn all_faults_of_serve_are_told_in_one_go_before_anything_is_made() {
     klinky: KLINKY_ADMIN_TOKEN: must be at least 16 bytes
     klinky: KLINKY_JWT_SECRET: must be at least 32 bytes
     klinky: --log-format: must be text or json, got "xml"
-    klinky: --log: error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5
+    klinky: --log: must be error, warn, info, debug, trace or off, or such levels of modules, as in info,klinky::store=debug; got "klinky=loud"
     "#);
     assert!(!dir.exists());
+}
+
+#[test]
+fn a_word_that_is_no_level_is_refused_and_switches_no_log_off() {
+    for filter in ["verbose", "info,verbose", "INFO klinky", "klinky=debug,klinky"] {
+        let ended = run(&mut klinky(&["serve", "--demo", "--log", filter]));
+
+        assert_eq!(ended.code, Some(2), "{filter}: {}", ended.stderr);
+        assert!(ended.stderr.starts_with("klinky: --log: must be error, warn,"), "{filter}: {}", ended.stderr);
+    }
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn help_teaches_the_flags_of_serve() {
               [default: text]
 
           --log <LEVEL>
-              What is logged: error, warn, info, debug or off, or a tracing filter
+              What is logged: off, error, warn, info, debug, or by module: info,klinky::store=debug
               
               [env: KLINKY_LOG=]
               [default: info]

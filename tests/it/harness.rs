@@ -10,13 +10,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use klinky::clock::ManualClock;
-use klinky::config::{LinkSettings, ServeSettings};
+use klinky::config::{LinkSettings, LogFormat, LogSettings, ServeSettings};
 use klinky::domain::key::KeyFormat;
 use klinky::domain::time::Timestamp;
 use klinky::secrets::Secret;
 use regex::Regex;
 use serde_json::Value;
 use tempfile::TempDir;
+use tracing_subscriber::filter::Targets;
 
 /// The admin token of every test server.
 pub(crate) const ADMIN_TOKEN: &str = "test-admin-token-0123456789";
@@ -44,6 +45,7 @@ pub(crate) fn settings(dir: &Path) -> ServeSettings {
         cors_origins: Vec::new(),
         trusted_proxies: Vec::new(),
         issuer: None,
+        log: LogSettings { filter: Targets::default(), format: LogFormat::Text },
         links: LinkSettings {
             public_url: None,
             country_header: Some("cf-ipcountry".to_owned()),

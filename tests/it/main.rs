@@ -72,6 +72,7 @@ mod link_routing;
 mod link_terms;
 mod links;
 mod lockout;
+mod log;
 mod loop_disk;
 mod metrics;
 mod model;

@@ -8,7 +8,7 @@ const MAIN_LINES_MAX: usize = 50;
 
 /// The layers, from the top down; what a file may import are its own and those below it.
 const LAYERS: [&[&str]; 4] = [
-    &["main", "run", "http"],
+    &["main", "run", "log", "http"],
     &[
         "gate",
         "accounts",
