@@ -84,6 +84,7 @@ mod problems;
 mod process;
 mod public;
 mod readme;
+mod recipe_api;
 mod recipe_caddy;
 mod recipe_cases;
 mod recipe_files;
