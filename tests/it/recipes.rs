@@ -28,6 +28,8 @@ pub(crate) enum Recipe {
     Nginx,
     Caddy,
     HaProxy,
+    Envoy,
+    Traefik,
 }
 
 impl Recipe {
@@ -36,6 +38,8 @@ impl Recipe {
             Self::Nginx => "nginx",
             Self::Caddy => "caddy",
             Self::HaProxy => "haproxy",
+            Self::Envoy => "envoy",
+            Self::Traefik => "traefik",
         }
     }
 
@@ -45,6 +49,7 @@ impl Recipe {
             Self::Nginx => "apt-get install nginx",
             Self::Caddy => "apt-get install caddy",
             Self::HaProxy => "apt-get install haproxy",
+            Self::Envoy | Self::Traefik => "pip install -r tests/it/fixtures/proxies.txt",
         }
     }
 
@@ -53,6 +58,16 @@ impl Recipe {
             Self::Nginx => "nginx.conf",
             Self::Caddy => "Caddyfile",
             Self::HaProxy => "haproxy.cfg",
+            Self::Envoy => "envoy.yaml",
+            Self::Traefik => "traefik.yml",
+        }
+    }
+
+    /// Whether clients see klinky's limit headers with answers of the API's. Where they do not, the API does.
+    pub(crate) fn shows_limits(self) -> bool {
+        match self {
+            Self::Nginx | Self::Caddy | Self::HaProxy | Self::Envoy => true,
+            Self::Traefik => false,
         }
     }
 
@@ -76,6 +91,17 @@ impl Recipe {
             Self::Nginx => prepare_nginx(command, dir, ports),
             Self::Caddy => prepare_caddy(command, dir, ports),
             Self::HaProxy => prepare_haproxy(command, dir, ports),
+            Self::Envoy => prepare_envoy(command, dir, ports),
+            Self::Traefik => prepare_traefik(command, dir, ports),
+        }
+    }
+
+    /// Whether it listens and has read its recipe: Traefik listens first, and knows no path until then.
+    fn is_ready(self, proxy: Listener) -> bool {
+        let listens = TcpStream::connect(proxy.0).is_ok();
+        match self {
+            Self::Nginx | Self::Caddy | Self::HaProxy | Self::Envoy => listens,
+            Self::Traefik => listens && proxy.exchange("GET /").status != 404,
         }
     }
 }
@@ -128,6 +154,43 @@ fn prepare_haproxy(command: &mut Command, dir: &Path, ports: &Ports) -> PathBuf 
     );
     command.args(["-db", "-f"]).arg(&config);
     config
+}
+
+fn prepare_envoy(command: &mut Command, dir: &Path, ports: &Ports) -> PathBuf {
+    let at = |address: SocketAddr| format!("address: {}, port_value: {} ", address.ip(), address.port());
+    let config = copy(
+        Recipe::Envoy.file(),
+        dir,
+        &[
+            // Another Envoy must not share its port: by default any may.
+            ("- name: api\n      address:", "- name: api\n      enable_reuse_port: false\n      address:"),
+            ("address: 0.0.0.0, port_value: 80 ", &at(ports.own)),
+            ("address: 127.0.0.1, port_value: 8080 ", &at(ports.klinky)),
+            ("address: 127.0.0.1, port_value: 9000 ", &at(ports.api)),
+        ],
+    );
+    // Without hot restarts several can run at once.
+    command.args(["--disable-hot-restart", "--concurrency", "2", "--log-level", "warn", "-c"]).arg(&config);
+    config
+}
+
+/// Its static configuration is the one that the head of the recipe tells its reader to have.
+fn prepare_traefik(command: &mut Command, dir: &Path, ports: &Ports) -> PathBuf {
+    let dynamic = dir.join("dynamic");
+    fs::create_dir(&dynamic).unwrap();
+    let (klinky, api) = (ports.klinky.to_string(), ports.api.to_string());
+    let recipe = copy(Recipe::Traefik.file(), &dynamic, &[("127.0.0.1:8080", &klinky), ("127.0.0.1:9000", &api)]);
+    let text = fs::read_to_string(&recipe).unwrap();
+    let told = text.lines().filter_map(|line| line.strip_prefix("#        "));
+    let told: String = told.map(|line| format!("{line}\n")).collect();
+    let (own, read) = (format!("\"{}\"", ports.own), in_dir(dir, "dynamic"));
+    let told = replaced("its head", &told, &[("\":80\"", &own), ("/etc/traefik/dynamic", &read)]);
+    // It must not ask its makers whether there is a newer one.
+    let silent = "global: {checkNewVersion: false, sendAnonymousUsage: false}\n";
+    let config = dir.join("static.yml");
+    fs::write(&config, told + silent).unwrap();
+    command.arg("--configFile").arg(config);
+    recipe
 }
 
 fn in_dir(dir: &Path, name: &str) -> String {
@@ -201,6 +264,19 @@ impl Proxy {
         })
     }
 
+    /// The same with a part of the recipe changed.
+    pub(crate) fn start_changed(
+        recipe: Recipe,
+        klinky: Listener,
+        api: SocketAddr,
+        change: (&str, &str),
+    ) -> Option<Self> {
+        Self::start_with(recipe, klinky, api, |config| {
+            let text = fs::read_to_string(config).unwrap();
+            fs::write(config, replaced(recipe.file(), &text, &[change])).unwrap();
+        })
+    }
+
     fn start_with(recipe: Recipe, klinky: Listener, api: SocketAddr, change: impl Fn(&Path)) -> Option<Self> {
         let program = recipe.find()?;
         let dir = tempfile::tempdir().unwrap();
@@ -217,7 +293,7 @@ impl Proxy {
             if let Some(status) = proxy.child.try_wait().unwrap() {
                 panic!("{recipe:?} does not start: {status}\n{}", std::io::read_to_string(said).unwrap());
             }
-            if TcpStream::connect(ports.own).is_ok() {
+            if recipe.is_ready(proxy.listener) {
                 // It must not wait for somebody to read the rest.
                 std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
                 return Some(proxy);
@@ -235,7 +311,8 @@ impl Drop for Proxy {
             Recipe::Nginx => {
                 let _sent = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status();
             }
-            Recipe::Caddy | Recipe::HaProxy => {
+            // Traefik takes 2 s to end by itself.
+            Recipe::Caddy | Recipe::HaProxy | Recipe::Envoy | Recipe::Traefik => {
                 let _killed = self.child.kill();
             }
         }
