@@ -92,6 +92,7 @@ mod recipe_files;
 mod recipe_haproxy;
 mod recipe_nginx;
 mod recipe_traefik;
+mod recipe_websocket;
 mod recipes;
 mod refused_keys;
 mod schemathesis;
