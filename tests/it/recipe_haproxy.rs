@@ -1,11 +1,7 @@
 //! The recipe for `HAProxy`, run by the real program.
 
-use std::io::{Read, Write};
-
-use crate::harness::Server;
 use crate::recipe_cases::{self as cases, Stage};
-use crate::recipes::{Proxy, Recipe};
-use crate::upstream::{Upstream, read};
+use crate::recipes::Recipe;
 
 #[test]
 fn an_allowed_request_reaches_the_api_with_its_account_and_without_its_key() {
@@ -17,41 +13,6 @@ fn an_allowed_request_reaches_the_api_with_its_account_and_without_its_key() {
 fn a_client_cannot_take_its_account_away() {
     let Some(stage) = Stage::set(Recipe::HaProxy) else { return };
     cases::a_client_cannot_take_its_account_away(&stage);
-}
-
-/// The handshake of RFC 6455 §1.3.
-#[test]
-fn a_websocket_works_and_its_connection_names_nothing_else() {
-    let klinky = Server::start();
-    let account = klinky.account("growth");
-    let api = Upstream::start(|mut stream, _number, asked| {
-        asked.send(read(&mut stream).unwrap()).unwrap();
-        let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
-        write!(stream, "{switch}Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n").unwrap();
-        let mut said = [0; 4];
-        stream.read_exact(&mut said).unwrap();
-        stream.write_all(&said).unwrap();
-    });
-    let Some(proxy) = Proxy::start(Recipe::HaProxy, klinky.public, api.address) else { return };
-
-    let mut stream = proxy.listener.connect();
-    let upgrade = "Connection: X-Klinky-Account, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
-    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    write!(stream, "GET /v1/live HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\n{upgrade}{key}\r\nping", account.key).unwrap();
-    let mut got = Vec::new();
-    while !got.ends_with(b"\r\n\r\nping") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        got.push(byte[0]);
-    }
-
-    assert!(got.starts_with(b"HTTP/1.1 101 "));
-    let asked = api.asked();
-    assert_eq!(asked.header("connection").map(str::to_ascii_lowercase).as_deref(), Some("upgrade"));
-    assert_eq!(
-        (asked.header("upgrade"), asked.header("x-klinky-account")),
-        (Some("websocket"), Some(account.id.as_str()))
-    );
 }
 
 #[test]
