@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
 
@@ -21,7 +21,10 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that may ask for the time")]
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis_clamped(Utc::now().timestamp_millis())
+        // chrono would make a date of it, and the milliseconds out of that.
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let ms = since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        Timestamp::from_millis_clamped(ms)
     }
 }
 

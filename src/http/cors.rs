@@ -5,12 +5,9 @@
 //! read all headers: `*` means that as long as requests carry no credentials in the sense of Fetch, and ours never do.
 
 use actix_cors::Cors;
-use actix_web::Error;
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::middleware::Next;
 
 use super::headers;
 
@@ -51,7 +48,7 @@ pub(crate) fn policy(origins: &[String]) -> Cors {
     for_origins(policy, origins)
 }
 
-/// The same in front of an upstream; goes with [`any_method`] around it.
+/// The same in front of an upstream; goes with [`take_any_method`] before it.
 pub(crate) fn gateway_policy(origins: &[String]) -> Cors {
     let policy = Cors::default()
         .allowed_methods([KNOWN_METHOD, ANY])
@@ -66,17 +63,13 @@ fn for_origins(policy: Cors, origins: &[String]) -> Cors {
 }
 
 /// Has a preflight ask for a method that the policy knows: it has a list of them, and no word for any.
-pub(crate) async fn any_method<B: MessageBody + 'static>(
-    mut request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
+pub(crate) fn take_any_method(request: &mut ServiceRequest) {
     if request.method() == Method::OPTIONS
         && let Some(asked) = request.headers_mut().get_mut(header::ACCESS_CONTROL_REQUEST_METHOD)
         && Method::from_bytes(asked.as_bytes()).is_ok()
     {
         *asked = HeaderValue::from_static(KNOWN_METHOD);
     }
-    next.call(request).await
 }
 
 /// Drops what an upstream says of origins itself: browsers refuse an answer that says it twice.

@@ -313,7 +313,6 @@ fn listen(binding: Binding, state: &web::Data<State>) -> Result<(Server, SocketA
             .app_data(state.clone())
             .configure(binding.routes)
             .wrap(Condition::new(has_cors, policy(&binding.cors_origins)))
-            .wrap(Condition::new(has_cors && is_gateway, from_fn(cors::any_method)))
             .wrap(from_fn({
                 let state = state.clone();
                 move |request: ServiceRequest, next: Next<_>| trace::finish(state.clone(), listener, request, next)

@@ -45,12 +45,12 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
 async fn answer<B: MessageBody + 'static>(
     state: web::Data<State>,
     listener: Listener,
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<B>,
     started: Stopwatch,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let _running = request.conn_data::<Connection>().map(Connection::begin);
-    let mut response = match check_head(&request).and_then(|()| judge(&request, &state, listener)) {
+    let mut response = match check_head(&request).and_then(|()| judge(&mut request, &state, listener)) {
         // An error of a handler, a guard or of the routing arrives as an answer, too.
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(error) => request.error_response(error),
@@ -81,7 +81,7 @@ fn check_head(request: &ServiceRequest) -> Result<(), ApiError> {
 }
 
 /// With a gateway, paths are judged before they are routed.
-fn judge(request: &ServiceRequest, state: &State, listener: Listener) -> Result<(), ApiError> {
+fn judge(request: &mut ServiceRequest, state: &State, listener: Listener) -> Result<(), ApiError> {
     match listener {
         Listener::Public => gateway::judge(state, request),
         Listener::Admin => Ok(()),
@@ -95,7 +95,11 @@ fn request_id(request: &ServiceRequest, state: &State) -> HeaderValue {
         (1..=REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     };
     let own = request.headers().get(REQUEST_ID).filter(sane).cloned();
-    own.unwrap_or_else(|| headers::text(format_args!("{}-{:x}", state.boot_id, COUNT.fetch_add(1, Ordering::Relaxed))))
+    let new = || {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        headers::words([&state.boot_id, "-", itoa::Buffer::new().format(count)])
+    };
+    own.unwrap_or_else(new)
 }
 
 /// What makes the request ids of one start differ from those of another.
