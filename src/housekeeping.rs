@@ -24,10 +24,8 @@ const LAST_USE_STEPS: usize = 20;
 const LINKS_PER_ROUND: usize = 1000;
 /// Accounts whose usage is looked at in a round, likewise.
 const ACCOUNTS_PER_ROUND: usize = 1000;
-/// Between two purge steps: half of the time at most goes into purging, however much there is.
-const PURGE_PAUSE: Duration = Duration::from_millis(10);
-/// The same between steps of what there may be a million rows of each hour, which are a tenth as long.
-const SHORT_PAUSE: Duration = Duration::from_millis(1);
+/// Between two steps, which take about as long: however much there is, half of a core's time is left.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// How many days things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +74,7 @@ impl Housekeeping {
 
 fn write_last_uses(store: &Store, stop: &Stop) -> Result<(), StoreError> {
     for _step in 0..LAST_USE_STEPS {
-        if !store.write_last_uses(LAST_USES_PER_STEP)? || stop.sleep(SHORT_PAUSE) {
+        if !store.write_last_uses(LAST_USES_PER_STEP)? || stop.sleep(PAUSE) {
             break;
         }
     }
@@ -88,12 +86,12 @@ fn round(store: &Store, clock: &dyn Clock, stop: &Stop) -> Result<(), StoreError
     let now = clock.now();
     let first_kept = Window::at(now).previous();
     while store.purge_counters_step(first_kept)? {
-        if stop.sleep(SHORT_PAUSE) {
+        if stop.sleep(PAUSE) {
             return Ok(());
         }
     }
     while store.purge_kept_step(now)? {
-        if stop.sleep(PURGE_PAUSE) {
+        if stop.sleep(PAUSE) {
             return Ok(());
         }
     }
@@ -109,7 +107,7 @@ struct LinkWalk {
 impl LinkWalk {
     fn walk(&mut self, store: &Store, clock: &dyn Clock, stop: &Stop) -> Result<(), StoreError> {
         while store.purge_doomed_step()? {
-            if stop.sleep(PURGE_PAUSE) {
+            if stop.sleep(PAUSE) {
                 return Ok(());
             }
         }
@@ -117,7 +115,7 @@ impl LinkWalk {
         let page = store.link_ids_after(self.after, LINKS_PER_ROUND)?;
         for &link in &page.items {
             while store.purge_clicks_step(link, first_kept)? {
-                if stop.sleep(PURGE_PAUSE) {
+                if stop.sleep(PAUSE) {
                     return Ok(());
                 }
             }
@@ -141,7 +139,7 @@ impl UsageWalk {
             self.after = store.next_account_with_usage(self.after)?;
             let Some(account) = self.after else { break };
             while store.purge_usage_step(account, first_kept)? {
-                if stop.sleep(PURGE_PAUSE) {
+                if stop.sleep(PAUSE) {
                     return Ok(());
                 }
             }

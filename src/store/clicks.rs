@@ -5,13 +5,11 @@ use std::ops::Bound;
 
 use super::recording::{FIRST_DAY, LAST_DAY, VisitorId};
 use super::records_links::{self, DaySums, Tallies};
+use super::steps::{self, STEP_ROWS};
 use super::{Store, StoreError, Trees, codec, codec_numbers, damaged, engine};
 use crate::domain::click::Click;
 use crate::domain::id::LinkId;
 use crate::domain::time::{Day, Timestamp};
-
-/// Rows that one purge step deletes, as for counters.
-const PURGE_STEP_ROWS: usize = 1000;
 
 /// A visitor who converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,17 +103,12 @@ impl Store {
     /// When the store fails.
     pub fn purge_clicks_step(&self, link: LinkId, before: Timestamp) -> Result<bool, StoreError> {
         let (start, end) = codec::click_range(link, Timestamp::EPOCH, before);
-        let mut batch = sled::Batch::default();
-        let mut rows: usize = 0;
-        for key in self.trees.clicks.range(start..end).keys().take(PURGE_STEP_ROWS) {
-            batch.remove(key.map_err(engine("list clicks"))?);
-            rows = rows.saturating_add(1);
-        }
+        let clicks = &self.trees.clicks;
+        let rows = steps::delete(clicks, clicks.range(start..end).keys(), "purge clicks")?;
         if rows > 0 {
-            self.trees.clicks.apply_batch(batch).map_err(engine("purge clicks"))?;
             self.committer.mark_dirty();
         }
-        Ok(rows == PURGE_STEP_ROWS)
+        Ok(rows == STEP_ROWS)
     }
 
     /// Purges one step of what is left of the links of deleted accounts; answers whether more is left.
@@ -130,14 +123,7 @@ impl Store {
         };
         let (key, trees) = (first.0, &self.trees);
         for tree in [&trees.clicks, &trees.click_days, &trees.click_totals, &trees.conversions] {
-            let mut batch = sled::Batch::default();
-            let mut rows: usize = 0;
-            for row in tree.scan_prefix(&key).keys().take(PURGE_STEP_ROWS) {
-                batch.remove(row.map_err(engine("list clicks"))?);
-                rows = rows.saturating_add(1);
-            }
-            tree.apply_batch(batch).map_err(engine("purge clicks"))?;
-            if rows == PURGE_STEP_ROWS {
+            if steps::delete(tree, tree.scan_prefix(&key).keys(), "purge clicks")? == STEP_ROWS {
                 return Ok(true);
             }
         }

@@ -20,14 +20,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::codec::{self, Damage};
 use super::commits::Commits;
 use super::memory::{AccountCounter, Memory};
-use super::{StoreError, codec_numbers, damaged, engine};
+use super::{StoreError, codec_numbers, damaged, engine, steps};
 use crate::domain::decision::{Cost, Decision, Limit, Used, decide};
 use crate::domain::id::AccountId;
 use crate::domain::window::Window;
-
-/// Rows that one purge step deletes: sled re-uses space, but never gives it back, so deletes must keep up; in steps,
-/// because nobody takes a block while sled applies a batch (1000 rows took 5 ms of it).
-pub(crate) const PURGE_STEP_ROWS: usize = 100;
 
 /// Most units of a block: what a crash may cost a client with the largest limits. Larger ones save next to nothing.
 const BLOCK_UNITS_MAX: u32 = 64;
@@ -175,18 +171,10 @@ impl Counters {
         self.list(self.tree.scan_prefix(codec::window_prefix(window)))
     }
 
-    /// Deletes up to [`PURGE_STEP_ROWS`] counters of windows before `first_kept`, oldest first.
-    /// Answers how many it deleted; fewer than the step means that none is left.
+    /// Deletes up to a step of counters of windows before `first_kept`, oldest first. Answers how many it deleted.
     pub(super) fn purge_step(&self, first_kept: Window) -> Result<usize, StoreError> {
         let end = codec::window_prefix(first_kept);
-        let mut batch = sled::Batch::default();
-        let mut rows: usize = 0;
-        for key in self.tree.range::<[u8; 4], _>(..end).keys().take(PURGE_STEP_ROWS) {
-            batch.remove(key.map_err(engine("list counters"))?);
-            rows = rows.saturating_add(1);
-        }
-        self.tree.apply_batch(batch).map_err(engine("purge counters"))?;
-        Ok(rows)
+        steps::delete(&self.tree, self.tree.range::<[u8; 4], _>(..end).keys(), "purge counters")
     }
 
     /// The lease for `window` in a counter that is held. One for another window ends.

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::changes::encode;
 use super::records_idempotency::{self as records};
+use super::steps::STEP_ROWS;
 use super::{Commit, Store, StoreError, codec, damaged, engine};
 use crate::domain::id::AccountId;
 use crate::domain::idempotency::{IdempotencyKey, KeptAnswer};
@@ -18,8 +19,6 @@ use crate::domain::time::Timestamp;
 /// built-in plan lets through in 24 hours (25 windows of 1000), and about 50 MB where an answer has 1 kB, as a link has: a bound on what one account can make
 /// us store. A custom limit over 2000 can go beyond it; to stop such a client would harm more than to forget early.
 pub const KEPT_PER_ACCOUNT_MAX: usize = 50_000;
-/// Answers that one purge step forgets, for the reasons that `counters.rs` gives.
-const PURGE_STEP_ROWS: usize = 1000;
 const TREE: &str = "idempotency";
 
 /// The trees of kept answers.
@@ -84,7 +83,7 @@ impl Store {
         if rows > 0 {
             self.committer.mark_dirty();
         }
-        Ok(rows == PURGE_STEP_ROWS)
+        Ok(rows == STEP_ROWS)
     }
 }
 
@@ -136,10 +135,10 @@ impl KeptAnswers {
         Ok(())
     }
 
-    /// Forgets up to [`PURGE_STEP_ROWS`] answers that expired before `now`; says how many.
+    /// Forgets up to [`STEP_ROWS`] answers that expired before `now`; says how many.
     fn purge_step(&self, now: Timestamp) -> Result<usize, StoreError> {
         let mut rows: usize = 0;
-        for key in self.by_time.range::<[u8; 8], _>(..codec::instant_prefix(now)).keys().take(PURGE_STEP_ROWS) {
+        for key in self.by_time.range::<[u8; 8], _>(..codec::instant_prefix(now)).keys().take(STEP_ROWS) {
             let key = key.map_err(engine("list kept answers"))?;
             let (expires_at, account, key) =
                 codec::parse_kept_by_time_key(&key).map_err(damaged("idempotency_by_time", &key))?;

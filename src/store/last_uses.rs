@@ -4,8 +4,7 @@ use super::{Store, StoreError, codec_numbers, engine};
 
 /// Keys that are gathered at a time: as many as housekeeping writes in a minute.
 const GATHERED_MAX: usize = 120_000;
-/// Last uses that are written in one batch: what a batch replaces in sled's memory is freed at its end, kilobytes for
-/// each row; and whoever wants to write keys waits for it, and who takes a block of units.
+/// Last uses that are written in one step: whoever wants to write keys waits for it.
 pub const LAST_USES_PER_STEP: usize = 100;
 impl Store {
     /// Looks for keys whose last use is newer in memory than on disk, unless some are known that are yet to be written.
@@ -18,7 +17,7 @@ impl Store {
         gathered.len()
     }
 
-    /// Writes up to so many of those that were gathered, in one batch. Answers whether more are left.
+    /// Writes up to so many of those that were gathered. Answers whether more are left.
     ///
     /// # Errors
     /// When the store fails; the uses are then noted again at the keys' next use.
@@ -35,13 +34,13 @@ impl Store {
         if step.is_empty() {
             return Ok(false);
         }
-        let mut batch = sled::Batch::default();
+        // Each by itself: while sled applies a batch, nobody takes a block of units.
         for hash in step {
             if let Some(at) = self.memory.take_last_use(&hash) {
-                batch.insert(hash.as_bytes(), codec_numbers::instant_value(hash.as_bytes(), at));
+                let value = codec_numbers::instant_value(hash.as_bytes(), at);
+                self.trees.last_used.insert(hash.as_bytes(), value).map_err(engine("write last uses"))?;
             }
         }
-        self.trees.last_used.apply_batch(batch).map_err(engine("write last uses"))?;
         self.committer.mark_dirty();
         Ok(kept > 0)
     }

@@ -49,6 +49,7 @@ mod records_links;
 mod records_usage;
 mod restore;
 mod room;
+mod steps;
 mod usage;
 mod usage_folding;
 mod usage_journal;
@@ -324,7 +325,7 @@ impl Store {
         if rows > 0 {
             self.committer.mark_dirty();
         }
-        Ok(rows == counters::PURGE_STEP_ROWS)
+        Ok(rows == steps::STEP_ROWS)
     }
 
     /// Reads and commits, to see whether the store answers: one that can be read may still refuse all writes.

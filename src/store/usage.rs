@@ -2,14 +2,12 @@
 //! journal (`usage_journal.rs`): what is read here is complete once that is folded (`usage_folding.rs`).
 
 use super::records_usage as records;
+use super::steps::{self, STEP_ROWS};
 use super::{Store, StoreError, Trees, codec, damaged, engine};
 use crate::domain::id::AccountId;
 use crate::domain::usage::{Tally, UsageRow};
 use crate::domain::usage_hour::{HourUsage, Kept};
 use crate::domain::window::Window;
-
-/// Rows that one purge step deletes, as for counters.
-const PURGE_STEP_ROWS: usize = 1000;
 
 impl Store {
     /// An account's rows in the windows from `first` to before `end`, the oldest hour first.
@@ -48,20 +46,12 @@ impl Store {
         let _lock = self.writing.lock();
         let is_there = self.memory.has_account(account);
         let end = if is_there { codec::usage_hour_key(account, first_kept) } else { codec::usage_end_key(account) };
-        let mut batch = sled::Batch::default();
-        let mut rows: usize = 0;
-        for key in self.trees.usage.range(codec::usage_hour_key(account, Window::from_hours(0))..end).keys() {
-            batch.remove(key.map_err(engine("list usage"))?);
-            rows = rows.saturating_add(1);
-            if rows == PURGE_STEP_ROWS {
-                break;
-            }
-        }
+        let (usage, start) = (&self.trees.usage, codec::usage_hour_key(account, Window::from_hours(0)));
+        let rows = steps::delete(usage, usage.range(start..end).keys(), "purge usage")?;
         if rows > 0 {
-            self.trees.usage.apply_batch(batch).map_err(engine("purge usage"))?;
             self.committer.mark_dirty();
         }
-        Ok(rows == PURGE_STEP_ROWS)
+        Ok(rows == STEP_ROWS)
     }
 
     /// Deletes all rows of an account that was removed.

@@ -24,7 +24,7 @@ use crate::domain::window::Window;
 /// Where an earlier version kept how far folding had come, among what the store says of itself.
 const FOLDED_KEY: &str = "usage_folded";
 /// Accounts that a step of a turn looks at, and rows that it writes to sled: an operator's write waits for less than a
-/// millisecond, and for the rows a request that takes a block of units.
+/// millisecond.
 const STEP_ACCOUNTS: usize = 500;
 const STEP_ROWS: usize = 100;
 /// Steps of a turn at a time, while the journal has as many rows as begin one: then it grows faster than the turn goes.
@@ -280,8 +280,13 @@ fn keyed(
     (codec::usage_key(account, window, key_id, endpoint), tally)
 }
 
+/// Each by itself, as a row may be written twice: while sled applies a batch, nobody takes a block of units.
 fn write(trees: &Trees, rows: &Rows) -> Result<(), StoreError> {
-    trees.usage.apply_batch(batch(rows)?).map_err(engine("write usage"))
+    for (key, tally) in rows {
+        let bytes = records::tally_to_bytes(tally).map_err(encode("usage"))?;
+        trees.usage.insert(key, bytes).map_err(engine("write usage"))?;
+    }
+    Ok(())
 }
 
 fn batch<'r>(rows: impl IntoIterator<Item = (&'r Vec<u8>, &'r Tally)>) -> Result<sled::Batch, StoreError> {
