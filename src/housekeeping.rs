@@ -24,7 +24,7 @@ const LAST_USE_STEPS: usize = 20;
 const LINKS_PER_ROUND: usize = 1000;
 /// Accounts whose usage is looked at in a round, likewise.
 const ACCOUNTS_PER_ROUND: usize = 1000;
-/// Between two steps, which take about as long: however much there is, half of a core's time is left.
+/// Between two steps. One of counters takes about as long: however many there are, half of a core's time is left.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// How many days things are kept.

@@ -3,6 +3,8 @@
 //! A request must not wait for a terminal, a pipe or a disk. So lines are kept in memory, and a thread writes all that wait
 //! at once. If standard error takes them slower than they come, those that find no room are left out, and counted.
 
+mod json;
+mod line;
 mod text;
 
 use std::io::{self, Write};
@@ -11,19 +13,24 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
+use self::json::Json;
 use self::text::Text;
+use crate::clock::Stopwatch;
 use crate::config::{LogFormat, LogSettings};
 
-/// Most bytes of lines that wait: a second of 40,000 requests.
+/// Most bytes of lines that wait, and of those that are being written: of some 30,000 requests each.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes that are written at once: as many as a pipe holds on Linux.
+const PIECE_BYTES: usize = 64 * 1024;
 /// How long lines gather before they are written together: the thread is woken a hundred times a second at most.
 const GATHER: Duration = Duration::from_millis(10);
-/// How long the end of the process waits for a standard error that takes nothing.
+/// How long the end of the process waits for a standard error that takes nothing, and for one that takes something.
 const END_WITHIN: Duration = Duration::from_secs(1);
+const SLOW_END_WITHIN: Duration = Duration::from_secs(10);
 
 /// Starts the log of the process: what the settings let pass goes to standard error. Dropping what is answered
 /// writes what is left.
@@ -37,7 +44,7 @@ pub fn start(settings: &LogSettings) -> io::Result<Log> {
     let registry = tracing_subscriber::registry().with(settings.filter.clone());
     match settings.format {
         LogFormat::Text => registry.with(layer.event_format(Text).fmt_fields(Text)).init(),
-        LogFormat::Json => registry.with(layer.json().flatten_event(true).with_span_list(false)).init(),
+        LogFormat::Json => registry.with(layer.event_format(Json).fmt_fields(Json)).init(),
     }
     Ok(log)
 }
@@ -57,8 +64,10 @@ struct Lines {
 #[derive(Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// Lines that found no room.
+    /// Lines that found no room, or could not be written.
     lost: u64,
+    /// Pieces that were written.
+    pieces: u64,
     /// Whether the thread has nothing to do and is to be woken.
     idle: bool,
     stop: bool,
@@ -76,10 +85,18 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
+        let begun = Stopwatch::start();
         let mut waiting = self.lines.waiting.lock();
         waiting.stop = true;
         self.lines.changed.notify_all();
-        self.lines.changed.wait_while_for(&mut waiting, |waiting| !waiting.stopped, END_WITHIN);
+        loop {
+            let pieces = waiting.pieces;
+            let is_stuck = |waiting: &mut Waiting| !waiting.stopped && waiting.pieces == pieces;
+            let waited = self.lines.changed.wait_while_for(&mut waiting, is_stuck, END_WITHIN);
+            if waiting.stopped || waited.timed_out() || u128::from(begun.elapsed_us()) > SLOW_END_WITHIN.as_micros() {
+                return;
+            }
+        }
     }
 }
 
@@ -96,40 +113,73 @@ impl Lines {
         }
     }
 
-    /// Takes what waits.
-    #[cfg(test)]
-    fn take(&self) -> Vec<u8> {
-        mem::take(&mut self.waiting.lock().bytes)
-    }
-
     fn write_all_to(&self, mut out: impl Write) {
-        let mut taken = Vec::new();
-        loop {
-            let lost = {
-                let mut waiting = self.waiting.lock();
-                while waiting.bytes.is_empty() && !waiting.stop {
-                    waiting.idle = true;
-                    self.changed.wait(&mut waiting);
-                }
-                if waiting.bytes.is_empty() {
-                    waiting.stopped = true;
-                    self.changed.notify_all();
-                    return;
-                }
-                mem::swap(&mut waiting.bytes, &mut taken);
-                mem::take(&mut waiting.lost)
-            };
+        let (mut taken, mut is_whole, mut goes_well) = (Vec::new(), true, true);
+        while let Some(mut waiting) = self.wait_for_lines() {
+            mem::swap(&mut waiting.bytes, &mut taken);
+            // What cannot be written need not be told either.
+            let lost = if goes_well { mem::take(&mut waiting.lost) } else { 0 };
+            drop(waiting);
             if lost > 0 {
                 // Now, as there is room for it.
                 tracing::warn!(lost, "log lines are missing here: standard error took them more slowly than they came");
             }
-            // Who closed standard error wants to know nothing.
-            let _closed = out.write_all(&taken);
-            taken.clear();
+            if !is_whole {
+                taken.insert(0, b'\n');
+            }
+            let unwritten = self.write(&taken, &mut out);
+            let written = taken.len().saturating_sub(unwritten.len());
+            is_whole =
+                if written > 0 { taken.get(..written).is_some_and(|lines| lines.ends_with(b"\n")) } else { is_whole };
+            goes_well = unwritten.is_empty();
             let mut waiting = self.waiting.lock();
+            waiting.lost = waiting.lost.saturating_add(count_lines(unwritten));
             self.changed.wait_while_for(&mut waiting, |waiting| !waiting.stop, GATHER);
+            drop(waiting);
+            taken.clear();
+            taken.shrink_to(WAITING_BYTES_MAX / 8);
         }
     }
+
+    /// Waits until there are lines. `None`: there are none, and will be none.
+    fn wait_for_lines(&self) -> Option<MutexGuard<'_, Waiting>> {
+        let mut waiting = self.waiting.lock();
+        while waiting.bytes.is_empty() && !waiting.stop {
+            waiting.idle = true;
+            self.changed.wait(&mut waiting);
+        }
+        if waiting.bytes.is_empty() {
+            waiting.stopped = true;
+            self.changed.notify_all();
+            return None;
+        }
+        Some(waiting)
+    }
+
+    /// Writes piece by piece. Answers what could not be written.
+    fn write<'l>(&self, lines: &'l [u8], out: &mut impl Write) -> &'l [u8] {
+        let mut left = lines;
+        while !left.is_empty() {
+            match out.write(left.get(..PIECE_BYTES).unwrap_or(left)) {
+                Ok(0) => break,
+                Ok(written) => {
+                    left = left.get(written..).unwrap_or_default();
+                    let mut waiting = self.waiting.lock();
+                    waiting.pieces = waiting.pieces.saturating_add(1);
+                    self.changed.notify_all();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Who shares standard error with us may have made it one that does not wait.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::park_timeout(GATHER),
+                Err(_closed_or_full) => break,
+            }
+        }
+        left
+    }
+}
+
+fn count_lines(bytes: &[u8]) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
 
 /// Takes a line at each `write`, as the formatter makes it.
@@ -143,5 +193,35 @@ impl Write for Writer {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::Registry;
+    use tracing_subscriber::fmt::{FormatEvent, FormatFields};
+
+    use super::*;
+
+    /// What `log` logs, in a form.
+    pub(super) fn logged<E, F>(events: E, fields: F, log: impl FnOnce()) -> String
+    where
+        E: FormatEvent<Registry, F> + Send + Sync + 'static,
+        F: for<'w> FormatFields<'w> + Send + Sync + 'static,
+    {
+        let lines = Arc::<Lines>::default();
+        let writer = Arc::clone(&lines);
+        let layer = fmt::layer().with_writer(move || Writer(Arc::clone(&writer)));
+        let layer = layer.with_target(false).fmt_fields(fields).event_format(events);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        String::from_utf8(mem::take(&mut lines.waiting.lock().bytes)).unwrap()
+    }
+
+    /// A line without its time, which is one to the microsecond.
+    pub(super) fn without_time(line: &str) -> &str {
+        let (time, rest) = line.split_once(' ').unwrap();
+        assert_eq!((time.len(), &time[19..20], &time[26..]), (27, ".", "Z"), "{time}");
+        assert!(chrono::DateTime::parse_from_rfc3339(time).is_ok(), "{time}");
+        rest
     }
 }

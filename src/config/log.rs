@@ -6,8 +6,11 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use super::parse::{Faults, parse_choice};
 
 /// actix_server says at each start and stop what we say already; actix_http logs as errors what clients send that is no HTTP,
-/// which is nobody's to mend. What `--log` says of them counts.
-const QUIET: &str = "actix_server=warn,actix_http=off";
+/// which is nobody's to mend; that lines are missing is said whatever is logged. What `--log` says of them counts.
+const DEFAULTS: [(&str, LevelFilter); 3] =
+    [("actix_server", LevelFilter::WARN), ("actix_http", LevelFilter::OFF), ("klinky::log", LevelFilter::WARN)];
+/// What `Targets` reads is more, and an empty level means errors there.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Flags of the log.
 #[derive(Debug, Args)]
@@ -46,12 +49,48 @@ impl LogArgs {
     }
 }
 
-/// A lone word that is no level would be a module of that name, and switch all others off.
+/// Reads levels, of all or of single modules, with commas between them.
 fn parse_filter(filter: &str) -> Result<Targets, String> {
-    let lone = filter.split(',').map(str::trim).filter(|part| !part.contains('='));
-    let levels = lone.map(str::parse::<LevelFilter>).collect::<Result<Vec<_>, _>>();
-    let parsed = levels.ok().and_then(|_levels| format!("{QUIET},{filter}").parse().ok());
-    parsed.ok_or_else(|| {
+    let read =
+        filter.split(',').try_fold(Targets::new().with_targets(DEFAULTS), |targets, part| match part.split_once('=') {
+            None => Some(targets.with_default(parse_level(part)?)),
+            Some((module, level)) => Some(targets.with_target(parse_module(module)?, parse_level(level)?)),
+        });
+    read.ok_or_else(|| {
         format!("must be error, warn, info, debug, trace or off, or such levels of modules, as in info,klinky::store=debug; got {filter:?}")
     })
+}
+
+fn parse_level(text: &str) -> Option<LevelFilter> {
+    let level = text.trim().to_ascii_lowercase();
+    LEVELS.contains(&level.as_str()).then(|| level.parse().ok())?
+}
+
+fn parse_module(text: &str) -> Option<&str> {
+    let module = text.trim();
+    let is_one = !module.is_empty() && module.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'));
+    is_one.then_some(module)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn blanks_and_capitals_do_not_matter_and_later_parts_count() {
+        let targets = parse_filter(" INFO , klinky::store = debug,actix_http=warn").unwrap();
+
+        let is_on = |target, level| targets.would_enable(target, &level);
+        assert!(is_on("klinky::http", Level::INFO) && !is_on("klinky::http", Level::DEBUG));
+        assert!(is_on("klinky::store::open", Level::DEBUG) && is_on("actix_http::h1", Level::WARN));
+        assert!(is_on("actix_server", Level::WARN) && !is_on("actix_server", Level::INFO));
+    }
+
+    #[test]
+    fn that_lines_are_missing_is_said_whatever_is_logged() {
+        assert!(parse_filter("klinky::http=info").unwrap().would_enable("klinky::log", &Level::WARN));
+        assert!(!parse_filter("info,klinky::log=off").unwrap().would_enable("klinky::log", &Level::WARN));
+    }
 }

@@ -10,7 +10,8 @@ pub(crate) const STEP_ROWS: usize = 100;
 
 /// Deletes up to a step of the rows that have these keys. Answers how many; fewer than the step means that none is left.
 ///
-/// Each by itself, as half a step does no harm: while sled applies a batch, nobody takes a block of units.
+/// Each by itself: while sled applies a batch, nobody takes a block of units. Half a step does no harm: the rest is deleted the
+/// next time.
 pub(super) fn delete(
     tree: &Tree,
     keys: impl Iterator<Item = sled::Result<IVec>>,

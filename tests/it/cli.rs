@@ -91,7 +91,10 @@ fn all_faults_of_serve_are_told_in_one_go_before_anything_is_made() {
 
 #[test]
 fn a_word_that_is_no_level_is_refused_and_switches_no_log_off() {
-    for filter in ["verbose", "info,verbose", "INFO klinky", "klinky=debug,klinky"] {
+    let lone = ["verbose", "info,verbose", "INFO klinky", "klinky=debug,klinky"];
+    let empty = ["", " ", "info,", "info,,klinky=debug", "klinky=", "=info", "3"];
+    let by_span = ["klinky[request]=debug", "info,klinky[{request.id}]=trace"];
+    for filter in lone.into_iter().chain(empty).chain(by_span) {
         let ended = run(&mut klinky(&["serve", "--demo", "--log", filter]));
 
         assert_eq!(ended.code, Some(2), "{filter}: {}", ended.stderr);

@@ -1,27 +1,78 @@
 //! The log of the real binary, where standard error is slow or gone.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use klinky::clock::Stopwatch;
+use rustix::fs::OFlags;
+use serde_json::Value;
+use tempfile::TempDir;
+
 use crate::process::klinky;
 
 /// More lines than a pipe and the lines that may wait have room for.
-const REQUESTS: usize = 40_000;
+const TOO_MANY: usize = 70_000;
+/// How long the server may take to end, before a test fails.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
-/// Starts the server; answers it, where it listens, and its standard error, of which nothing more is read.
-fn unread(command: &mut Command) -> (Child, String, BufReader<impl Read + use<>>) {
-    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"]);
-    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("\"ready\"") {
-        line.clear();
-        assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it ended");
+/// The server, where it listens, and the end of its standard error of which nothing more is read.
+struct Unread {
+    child: Child,
+    address: String,
+    stderr: BufReader<PipeReader>,
+    _data: TempDir,
+}
+
+impl Unread {
+    fn start(flags: &[&str], is_blocking: bool) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        if !is_blocking {
+            rustix::fs::fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+        }
+        let mut command = klinky(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        command.args(["--log-format", "json"]).args(flags).arg("--data-dir").arg(data.path().join("db"));
+        let child = command.stdin(Stdio::null()).stderr(writer).spawn().unwrap();
+        // It holds the other end of the pipe.
+        drop(command);
+        let (mut stderr, mut line) = (BufReader::new(reader), String::new());
+        while !line.contains("\"ready\"") {
+            line.clear();
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it ended");
+        }
+        let address = parsed(&line)["public"].as_str().unwrap().to_owned();
+        Self { child, address, stderr, _data: data }
     }
-    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
-    (child, ready["public"].as_str().unwrap().to_owned(), stderr)
+
+    fn terminate(&self) {
+        assert!(Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    fn has_ended_well(&mut self) -> bool {
+        let begun = Stopwatch::start();
+        while u128::from(begun.elapsed_us()) < ENDS_WITHIN.as_micros() {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.success();
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        self.child.kill().unwrap();
+        false
+    }
+}
+
+fn parsed(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+/// How many requests the log names, and how many lines it says that it lost.
+fn told(log: &str) -> (usize, usize) {
+    let lines: Vec<Value> = log.lines().map(parsed).collect();
+    let answered = lines.iter().filter(|line| line["message"] == "answered").count();
+    let lost: u64 = lines.iter().filter_map(|line| line["lost"].as_u64()).sum();
+    (answered, usize::try_from(lost).unwrap())
 }
 
 /// Sends so many requests with long ids on one connection, and waits for the answer to each.
@@ -41,54 +92,81 @@ fn send(address: &str, requests: usize) {
     });
 }
 
-fn signal(child: &Child, name: &str) {
-    assert!(Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap().success());
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_request_and_says_afterwards_what_it_lacks() {
+    // Whatever else is logged.
+    let mut server = Unread::start(&["--log", "error,klinky::run=info,klinky::http=info"], true);
+
+    send(&server.address, TOO_MANY);
+    let (mut log, mut line) = (String::new(), 0..0);
+    while !log[line].contains("log lines are missing here") {
+        line = log.len()..log.len() + server.stderr.read_line(&mut log).unwrap();
+        assert!(!line.is_empty(), "it ended");
+    }
+    server.terminate();
+    server.stderr.read_to_string(&mut log).unwrap();
+
+    assert!(server.has_ended_well());
+    let (answered, lost) = told(&log);
+    assert!(lost > 0, "all {answered} lines found room");
+    assert_eq!(answered + lost, TOO_MANY);
+    assert_eq!(parsed(log.lines().last().unwrap())["message"], "stopped; everything is on disk");
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_up_no_request_and_says_afterwards_what_it_lacks() {
-    let temp = tempfile::tempdir().unwrap();
-    let (mut child, address, mut stderr) = unread(klinky(&["serve", "--data-dir"]).arg(temp.path().join("db")));
+fn a_standard_error_that_does_not_wait_loses_nothing_and_tears_no_line() {
+    let mut server = Unread::start(&[], false);
 
-    send(&address, REQUESTS);
-    let (mut log, mut line) = (String::new(), 0..0);
-    while !log[line].contains("log lines are missing here") {
-        line = log.len()..log.len() + stderr.read_line(&mut log).unwrap();
-        assert!(!line.is_empty(), "it ended");
+    // More than the pipe has room for.
+    send(&server.address, 2_000);
+    server.terminate();
+    let mut log = String::new();
+    server.stderr.read_to_string(&mut log).unwrap();
+
+    assert!(server.has_ended_well());
+    assert_eq!(told(&log), (2_000, 0));
+}
+
+#[test]
+fn a_slow_standard_error_gets_all_lines_before_the_server_ends() {
+    let mut server = Unread::start(&[], true);
+    send(&server.address, 10_000);
+
+    server.terminate();
+    let (mut log, mut piece) = (Vec::new(), vec![0; 64 * 1024]);
+    loop {
+        // In all, well over the second after which one that takes nothing is given up.
+        std::thread::park_timeout(Duration::from_millis(40));
+        match server.stderr.read(&mut piece).unwrap() {
+            0 => break,
+            bytes => log.extend_from_slice(&piece[..bytes]),
+        }
     }
-    signal(&child, "TERM");
-    stderr.read_to_string(&mut log).unwrap();
 
-    assert!(child.wait().unwrap().success());
-    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let answered = lines.iter().filter(|line| line["message"] == "answered").count();
-    let lost: Vec<u64> = lines.iter().filter_map(|line| line["lost"].as_u64()).collect();
-    assert!(lost.iter().sum::<u64>() > 0, "all {answered} lines found room");
-    assert_eq!(answered as u64 + lost.iter().sum::<u64>(), REQUESTS as u64, "{lost:?}");
-    assert_eq!(lines.last().unwrap()["message"], "stopped; everything is on disk");
+    assert!(server.has_ended_well());
+    let log = String::from_utf8(log).unwrap();
+    assert_eq!(told(&log), (10_000, 0));
+    assert_eq!(parsed(log.lines().last().unwrap())["message"], "stopped; everything is on disk");
 }
 
 #[test]
 fn a_standard_error_that_takes_nothing_does_not_keep_the_server_from_ending() {
-    let temp = tempfile::tempdir().unwrap();
-    let (mut child, address, stderr) = unread(klinky(&["serve", "--data-dir"]).arg(temp.path().join("db")));
+    let mut server = Unread::start(&[], true);
     // More than a pipe has room for.
-    send(&address, 2_000);
+    send(&server.address, 2_000);
 
-    signal(&child, "TERM");
+    server.terminate();
 
-    assert!(child.wait().unwrap().success());
-    drop(stderr);
+    assert!(server.has_ended_well());
 }
 
 #[test]
 fn a_closed_standard_error_does_not_disturb_the_server() {
-    let temp = tempfile::tempdir().unwrap();
-    let (mut child, address, stderr) = unread(klinky(&["serve", "--data-dir"]).arg(temp.path().join("db")));
-    drop(stderr);
+    let mut server = Unread::start(&[], true);
+    server.stderr = BufReader::new(std::io::pipe().unwrap().0);
 
-    send(&address, 100);
-    signal(&child, "TERM");
+    send(&server.address, 100);
+    server.terminate();
 
-    assert!(child.wait().unwrap().success());
+    assert!(server.has_ended_well());
 }
