@@ -15,6 +15,7 @@ mod log;
 mod parse;
 mod simulate;
 mod usage;
+mod variables;
 mod verify;
 
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ use self::parse::{
 };
 pub use self::simulate::{Call, Fields, ReportFormat, SimulateArgs, SimulateSettings, Tried};
 pub use self::usage::UsageArgs;
+pub use self::variables::unread_variables;
 pub use self::verify::VerifyArgs;
 use crate::domain::id::AccountId;
 use crate::domain::key::KeyFormat;

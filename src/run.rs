@@ -25,7 +25,7 @@ use crate::simulate::{Simulation, show_path};
 use crate::store::{Author, OpenError, Store, StoreOptions, Verified, unless_full};
 use crate::table::Table;
 use crate::tokens::Signer;
-use crate::{demo, http, log, remote, secrets};
+use crate::{config, demo, http, log, remote, secrets};
 
 /// Why a subcommand failed.
 #[derive(Debug)]
@@ -60,6 +60,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
 fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let mut settings = args.check().map_err(Failure::Usage)?;
     let _log = log::start(&settings.log)?;
+    for variable in config::unread_variables() {
+        tracing::warn!(variable, "nothing reads this variable: is its name misspelt?");
+    }
     raise_open_files();
     // Dropped, and so deleted, when the demo ends.
     let throw_away = args.demo.then(tempfile::tempdir).transpose()?;

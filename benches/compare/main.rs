@@ -58,7 +58,7 @@ fn main() {
     };
     // A server of its own for each row: what one writes later would burden another.
     let plain = |name: &str| lax(name, &["--log", "off"]);
-    let logging = lax("logging", &["--log-format", "text"]);
+    let logging = |form: &str| lax(form, &["--log-format", form]);
     let strict = lax("strict", &["--log", "off", "--flush-every-ms", "0"]);
     let link = plain("link");
     let linked = made.link(&link);
@@ -68,7 +68,8 @@ fn main() {
         Contestant::new("klinky, one hot account", plain("hot"), Load::of(&made, Group::Hot)),
         Contestant::new("klinky, limit 1,000", plain("thousand"), Load::of(&made, Group::Thousand)),
         Contestant::new("klinky, limit 199, blocks of 2", plain("small"), Load::of(&made, Group::Small)),
-        Contestant::new("klinky, text log", logging, Load::of(&made, Group::Spread)),
+        Contestant::new("klinky, text log", logging("text"), Load::of(&made, Group::Spread)),
+        Contestant::new("klinky, JSON log", logging("json"), Load::of(&made, Group::Spread)),
         Contestant::new("klinky, --flush-every-ms 0", strict, Load::of(&made, Group::Spread)),
         Contestant::new("klinky, one link by id", link, linked),
     ];

@@ -211,6 +211,23 @@ fn no_key_token_or_secret_reaches_the_log() {
 }
 
 #[test]
+fn a_misspelt_variable_is_warned_of_and_no_other() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut command = klinky(&["serve", "--demo"]);
+    command.env("KLINKY_FLUSH_MS", "5").env("KLINKY_ADMIN_TOKENS", "x").env("KLINKY", "x");
+    command.env("KLINKY_FLUSH_EVERY_MS", "50").env("KLINKY_DUMP_ONLY", "plans");
+    command.env("KLINKY_ADMIN_TOKEN", ADMIN_TOKEN).env("KLINKY_JWT_SECRET", JWT_SECRET);
+    let process = Process::start(command.env("TMPDIR", temp.path()).stdout(Stdio::null()));
+
+    let log = process.stop();
+
+    let named: Vec<&str> = log.lines().filter(|line| line.contains("misspelt")).collect();
+    assert_eq!(named.len(), 2, "{log}");
+    assert!(named[0].ends_with("variable=\"KLINKY_ADMIN_TOKENS\""), "{log}");
+    assert!(named[1].ends_with("variable=\"KLINKY_FLUSH_MS\""), "{log}");
+}
+
+#[test]
 fn the_demo_prints_lines_that_work_and_leaves_nothing_behind() {
     let temp = tempfile::tempdir().unwrap();
     let mut command = klinky(&["serve", "--demo"]);

@@ -6,7 +6,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
-use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::domain::endpoint::EndpointName;
 use crate::gate::Access;
@@ -14,10 +14,10 @@ use crate::http::error::ApiError;
 use crate::http::guard;
 
 /// The headers in which proxies pass on the method of the request that they ask about.
-const METHOD: [HeaderName; 2] =
+static METHOD: [HeaderName; 2] =
     [HeaderName::from_static("x-original-method"), HeaderName::from_static("x-forwarded-method")];
 /// The headers in which they pass on its path and query.
-const URI: [HeaderName; 2] = [HeaderName::from_static("x-original-uri"), HeaderName::from_static("x-forwarded-uri")];
+static URI: [HeaderName; 2] = [HeaderName::from_static("x-original-uri"), HeaderName::from_static("x-forwarded-uri")];
 /// What stands before the original path in Envoy's form.
 const PREFIX: &str = "/check";
 /// Longest path that is logged: no endpoint of an API has a longer one, and whoever sends 8 KiB of noise shall not
@@ -70,7 +70,7 @@ impl Original {
     /// sends one of the headers past a proxy that sets the other gains nothing. Where they disagree, there is no endpoint.
     pub(super) fn in_headers(request: &HttpRequest) -> Result<Self, ApiError> {
         let methods = methods(request.headers())?;
-        let uri = only(all(request.headers(), URI).map(|(_name, value)| value));
+        let uri = only(URI.iter().flat_map(|name| request.headers().get_all(name)).map(HeaderValue::as_bytes));
         let method = if methods.is_empty() { Some(request.method()) } else { only(methods.iter()) };
         let endpoint = method.zip(uri).and_then(|(method, uri)| Endpoint::new(method, uri));
         Ok(Self::new(access(request.method(), &methods), endpoint))
@@ -98,18 +98,18 @@ impl Original {
 
 /// Whether any header names an original request.
 pub(super) fn is_named(headers: &HeaderMap) -> bool {
-    METHOD.into_iter().chain(URI).any(|name| headers.contains_key(name))
-}
-
-fn all(headers: &HeaderMap, names: [HeaderName; 2]) -> impl Iterator<Item = (HeaderName, &[u8])> {
-    names.into_iter().flat_map(|name| headers.get_all(&name).map(move |value| (name.clone(), value.as_bytes())))
+    METHOD.iter().chain(&URI).any(|name| headers.contains_key(name))
 }
 
 fn methods(headers: &HeaderMap) -> Result<Vec<Method>, ApiError> {
-    let parse = |(name, value)| {
-        Method::from_bytes(value).map_err(|_syntax| ApiError::Invalid(format!("{name}: must be an HTTP method")))
-    };
-    all(headers, METHOD).map(parse).collect()
+    let mut methods = Vec::new();
+    for name in &METHOD {
+        for value in headers.get_all(name) {
+            let method = Method::from_bytes(value.as_bytes());
+            methods.push(method.map_err(|_syntax| ApiError::Invalid(format!("{name}: must be an HTTP method")))?);
+        }
+    }
+    Ok(methods)
 }
 
 fn access(own: &Method, methods: &[Method]) -> Access {
