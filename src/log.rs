@@ -217,6 +217,46 @@ mod tests {
         String::from_utf8(mem::take(&mut lines.waiting.lock().bytes)).unwrap()
     }
 
+    /// Takes three bytes, then fails once, as a file on a disk that is full for a while.
+    struct FullOnce {
+        written: Arc<Mutex<Vec<u8>>>,
+        calls: usize,
+    }
+
+    impl Write for FullOnce {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.calls += 1;
+            let taken = match self.calls {
+                1 => 3,
+                2 => return Err(io::ErrorKind::StorageFull.into()),
+                _ => bytes.len(),
+            };
+            self.written.lock().extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_counted_and_the_next_line_begins_on_a_line_of_its_own() {
+        let written = Arc::<Mutex<Vec<u8>>>::default();
+        let log = Log::start(FullOnce { written: Arc::clone(&written), calls: 0 }).unwrap();
+        let lines = Arc::clone(&log.lines);
+
+        lines.add(b"first\nsecond\n");
+        while lines.waiting.lock().lost < 2 {
+            thread::yield_now();
+        }
+        lines.add(b"third\n");
+        drop(log);
+
+        assert_eq!(String::from_utf8(written.lock().clone()).unwrap(), "fir\nthird\n");
+        assert_eq!(lines.waiting.lock().lost, 2);
+    }
+
     /// A line without its time, which is one to the microsecond.
     pub(super) fn without_time(line: &str) -> &str {
         let (time, rest) = line.split_once(' ').unwrap();
