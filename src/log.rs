@@ -24,6 +24,8 @@ use crate::config::{LogFormat, LogSettings};
 
 /// Most bytes of lines that wait, and of those that are being written: of some 30,000 requests each.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of room that are kept for the next lines once all are written.
+const KEPT_BYTES: usize = 1024 * 1024;
 /// Bytes that are written at once: as many as a pipe holds on Linux.
 const PIECE_BYTES: usize = 64 * 1024;
 /// How long lines gather before they are written together: the thread is woken a hundred times a second at most.
@@ -122,22 +124,20 @@ impl Lines {
             drop(waiting);
             if lost > 0 {
                 // Now, as there is room for it.
-                tracing::warn!(lost, "log lines are missing here: standard error took them more slowly than they came");
+                tracing::warn!(lost, "log lines are missing here: standard error did not take them");
             }
-            if !is_whole {
-                taken.insert(0, b'\n');
-            }
-            let unwritten = self.write(&taken, &mut out);
-            let written = taken.len().saturating_sub(unwritten.len());
-            is_whole =
-                if written > 0 { taken.get(..written).is_some_and(|lines| lines.ends_with(b"\n")) } else { is_whole };
+            // What a failed write left of a line is ended first.
+            is_whole = is_whole || self.write(b"\n", &mut out).is_empty();
+            let unwritten = if is_whole { self.write(&taken, &mut out) } else { taken.as_slice() };
+            let written = taken.get(..taken.len().saturating_sub(unwritten.len())).unwrap_or_default();
+            is_whole = written.last().map_or(is_whole, |last| *last == b'\n');
             goes_well = unwritten.is_empty();
             let mut waiting = self.waiting.lock();
             waiting.lost = waiting.lost.saturating_add(count_lines(unwritten));
             self.changed.wait_while_for(&mut waiting, |waiting| !waiting.stop, GATHER);
             drop(waiting);
             taken.clear();
-            taken.shrink_to(WAITING_BYTES_MAX / 8);
+            taken.shrink_to(KEPT_BYTES);
         }
     }
 
@@ -217,18 +217,18 @@ mod tests {
         String::from_utf8(mem::take(&mut lines.waiting.lock().bytes)).unwrap()
     }
 
-    /// Takes three bytes, then fails once, as a file on a disk that is full for a while.
-    struct FullOnce {
+    /// Takes three bytes, then fails twice, as a file on a disk that is full for a while.
+    struct FullForAWhile {
         written: Arc<Mutex<Vec<u8>>>,
         calls: usize,
     }
 
-    impl Write for FullOnce {
+    impl Write for FullForAWhile {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.calls += 1;
             let taken = match self.calls {
                 1 => 3,
-                2 => return Err(io::ErrorKind::StorageFull.into()),
+                2 | 3 => return Err(io::ErrorKind::StorageFull.into()),
                 _ => bytes.len(),
             };
             self.written.lock().extend_from_slice(&bytes[..taken]);
@@ -243,18 +243,23 @@ mod tests {
     #[test]
     fn what_could_not_be_written_is_counted_and_the_next_line_begins_on_a_line_of_its_own() {
         let written = Arc::<Mutex<Vec<u8>>>::default();
-        let log = Log::start(FullOnce { written: Arc::clone(&written), calls: 0 }).unwrap();
+        let log = Log::start(FullForAWhile { written: Arc::clone(&written), calls: 0 }).unwrap();
         let lines = Arc::clone(&log.lines);
+        let wait_for_lost = |lost| {
+            while lines.waiting.lock().lost < lost {
+                thread::yield_now();
+            }
+        };
 
         lines.add(b"first\nsecond\n");
-        while lines.waiting.lock().lost < 2 {
-            thread::yield_now();
-        }
+        wait_for_lost(2);
         lines.add(b"third\n");
+        wait_for_lost(3);
+        lines.add(b"fourth\n");
         drop(log);
 
-        assert_eq!(String::from_utf8(written.lock().clone()).unwrap(), "fir\nthird\n");
-        assert_eq!(lines.waiting.lock().lost, 2);
+        assert_eq!(String::from_utf8(written.lock().clone()).unwrap(), "fir\nfourth\n");
+        assert_eq!(lines.waiting.lock().lost, 3);
     }
 
     /// A line without its time, which is one to the microsecond.

@@ -1,6 +1,6 @@
 //! What both forms of lines are made of: the time, and fields with their values.
 //!
-//! The crate's own forms cost three and five times as much: they send every value through `core::fmt`, and texts a
+//! The crate's own forms cost two and four times as much (callgrind): they send every value through `core::fmt`, and texts a
 //! character at a time. What clients sent can neither begin a line nor colour a terminal: control characters are escaped
 //! wherever they come.
 

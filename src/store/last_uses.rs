@@ -6,6 +6,7 @@ use super::{Store, StoreError, codec_numbers, engine};
 const GATHERED_MAX: usize = 120_000;
 /// Last uses that are written in one step: whoever wants to write keys waits for it.
 pub const LAST_USES_PER_STEP: usize = 100;
+
 impl Store {
     /// Looks for keys whose last use is newer in memory than on disk, unless some are known that are yet to be written.
     /// Answers how many are known. It looks at each key, and goes on where it ended the last time.
