@@ -14,7 +14,6 @@ use self::original::Original;
 use super::error::ApiError;
 use super::extract::{self, Query, field};
 use super::notes::Notes;
-use super::usage::Counted;
 use super::{State, headers};
 use crate::domain::decision::Cost;
 use crate::domain::id::ID_CHARS;
@@ -32,7 +31,8 @@ pub(crate) fn routes(routes: &mut web::ServiceConfig) {
 
 async fn check(state: web::Data<State>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     if is_question(&request) {
-        return question::answer(&state, &request, payload).await;
+        // In a box, so that every other request has that much less to carry along.
+        return Box::pin(question::answer(&state, &request, payload)).await;
     }
     let query = Query::of(&request);
     let denials = denials(&query)?;
@@ -108,8 +108,8 @@ async fn sub_request(
     response
 }
 
-async fn decide(state: &State, key: &[u8], original: &Original, cost: Cost) -> Result<Known, ApiError> {
-    state.admit(key, original.access, cost, &original.name, state.clock.now()).await
+fn decide(state: &State, key: &[u8], original: &Original, cost: Cost) -> impl Future<Output = Result<Known, ApiError>> {
+    state.admit(key, original.access, cost, &original.name, state.clock.now())
 }
 
 /// An empty body: nginx opens a new connection for each sub-request whose answer has one.
@@ -127,10 +127,9 @@ fn known(admitted: &Result<Known, ApiError>) -> Option<&Known> {
     }
 }
 
-/// For metrics, usage and the log line.
+/// For metrics and the log line. Not how it was answered, for usage: what the API makes of the request is not seen here.
 fn remember(state: &State, request: &HttpRequest, admitted: Result<Known, ApiError>, original: Original, cost: Cost) {
     let outcome = state.metrics.count_decision(&admitted);
-    let counted = admitted.as_ref().ok().and_then(|known| Counted::of(known, original.name));
     let known = match admitted {
         Ok(known) => Some(known),
         Err(ApiError::Stopped(known, _)) => Some(*known),
@@ -140,7 +139,6 @@ fn remember(state: &State, request: &HttpRequest, admitted: Result<Known, ApiErr
         notes.outcome = Some(outcome);
         notes.cost = cost;
         notes.known = known;
-        notes.counted = counted;
         notes.endpoint = original.endpoint;
     });
 }

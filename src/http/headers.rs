@@ -38,7 +38,7 @@ pub(crate) fn set_limits(headers: &mut HeaderMap, standing: &Standing) {
         headers.insert(X_RESET, reset.clone());
         headers.insert(POLICY, policy.clone());
     });
-    headers.insert(X_REMAINING, HeaderValue::from(remaining));
+    headers.insert(X_REMAINING, word(itoa::Buffer::new().format(remaining)));
     headers.insert(LIMITS, hour(("r", remaining), ("t", standing.secs_to_reset())));
 }
 

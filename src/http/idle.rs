@@ -1,9 +1,9 @@
 //! Ends connections whose clients hold them and ask for nothing.
 //!
-//! actix-web bounds the time for the head of a connection's first request, and the pause between two. It has no bound
-//! once the next head has begun, for the rest of a body that nobody reads any more because its request was denied, nor
-//! for a client that takes nothing of what it is sent. Without one, whoever has no key could keep connections for ever,
-//! until there are none left for who has.
+//! actix-web bounds the time for the head of a connection's first request. It could bound the pause between two, with a
+//! timer that is set and cleared for each request; it has no bound once the next head has begun, for the rest of a body
+//! that nobody reads any more because its request was denied, nor for a client that takes nothing of what it is sent.
+//! Without one, whoever has no key could keep connections for ever, until there are none left for who has.
 
 use std::collections::HashMap;
 use std::io;
@@ -62,11 +62,18 @@ pub(crate) struct Connection {
 pub(crate) struct RunningRequest(Arc<Socket>);
 
 impl Connections {
-    /// Notes a connection that was opened.
-    ///
-    /// # Errors
-    /// When the process has no descriptor left.
-    pub(crate) fn note(self: &Arc<Self>, stream: &TcpStream) -> io::Result<Connection> {
+    /// Notes a connection that was opened. If the process has no descriptor left for that, it is ended at once, for nobody
+    /// would end it later.
+    pub(crate) fn note(self: &Arc<Self>, stream: &TcpStream) -> Option<Connection> {
+        self.try_note(stream)
+            .inspect_err(|error| {
+                tracing::warn!(error = error as &dyn std::error::Error, "a connection is refused");
+                let _closed = shutdown(stream, Shutdown::Both);
+            })
+            .ok()
+    }
+
+    fn try_note(self: &Arc<Self>, stream: &TcpStream) -> io::Result<Connection> {
         sockopt::set_tcp_user_timeout(stream, UNTAKEN_MAX_MS)?;
         let socket = Arc::new(Socket {
             descriptor: stream.as_fd().try_clone_to_owned()?,
@@ -92,7 +99,7 @@ impl Connections {
     }
 
     fn end_idle(&self, idle_looks: u64) {
-        let look = self.looks.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+        let look = self.looks.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let first_kept = look.saturating_add(1).saturating_sub(idle_looks);
         for socket in self.open.lock().sockets.values().filter(|socket| socket.is_idle(first_kept)) {
             // It may be closed by now.
@@ -105,14 +112,14 @@ impl Socket {
     /// Whether no request runs, nor ended after so many looks.
     fn is_idle(&self, first_kept: u64) -> bool {
         // In this order: where none runs, the end of the last one is known.
-        self.running.load(Ordering::SeqCst) == 0 && self.ended_after.load(Ordering::SeqCst) < first_kept
+        self.running.load(Ordering::Acquire) == 0 && self.ended_after.load(Ordering::Relaxed) < first_kept
     }
 }
 
 impl Connection {
     /// Notes that a request runs.
     pub(crate) fn begin(&self) -> RunningRequest {
-        self.socket.running.fetch_add(1, Ordering::SeqCst);
+        self.socket.running.fetch_add(1, Ordering::AcqRel);
         RunningRequest(Arc::clone(&self.socket))
     }
 }
@@ -120,8 +127,8 @@ impl Connection {
 impl Drop for RunningRequest {
     fn drop(&mut self) {
         // In this order: it is not idle in between.
-        self.0.ended_after.store(self.0.looks.load(Ordering::SeqCst), Ordering::SeqCst);
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.0.ended_after.store(self.0.looks.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -28,18 +28,18 @@ const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Most characters of a client's own request id.
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
-/// Does all that this file is for.
-pub(crate) async fn finish<B: MessageBody + 'static>(
+/// Does all that this file is for. It is no async function: that would keep what it passes on, and copy it once more.
+pub(crate) fn finish<B: MessageBody + 'static>(
     state: web::Data<State>,
     listener: Listener,
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
+) -> impl Future<Output = Result<ServiceResponse<BoxBody>, Error>> {
     let started = Stopwatch::start();
     let id = request_id(&request, &state);
     let span = tracing::info_span!("request", request.id = id.to_str().unwrap_or_default());
     Notes::begin(&request, id);
-    answer(state, listener, request, next, started).instrument(span).await
+    answer(state, listener, request, next, started).instrument(span)
 }
 
 async fn answer<B: MessageBody + 'static>(
