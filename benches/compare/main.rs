@@ -25,9 +25,11 @@ mod load;
 mod scale;
 mod servers;
 
-use accounts::{ALL_GROUPS, Group, KEYS_EACH, Wanted};
+use std::path::Path;
+
+use accounts::{ALL_GROUPS, Group, KEYS_EACH, Made, Wanted};
 use load::{Figures, Load};
-use servers::{Klinky, Server};
+use servers::{Klinky, NginxFile, Server};
 
 /// What stands in a row of the table.
 struct Contestant {
@@ -73,17 +75,7 @@ fn main() {
         Contestant::new("klinky, --flush-every-ms 0", strict, Load::of(&made, Group::Spread)),
         Contestant::new("klinky, one link by id", link, linked),
     ];
-    match servers::nginx(dir.path()) {
-        Some(nginx) => contestants.insert(1, Contestant::new("nginx limit_req", nginx, Load::of(&made, Group::Spread))),
-        None => println!("nginx is not installed and takes no part"),
-    }
-    match servers::throttlecrab() {
-        Some(crab) => {
-            let load = Load::throttlecrab(&made.keys(Group::Spread));
-            contestants.insert(1, Contestant::new("throttlecrab", crab, load));
-        }
-        None => println!("throttlecrab-server is not installed and takes no part"),
-    }
+    contestants.splice(1..1, peers(dir.path(), &made));
     contestants.iter().for_each(|contestant| contestant.server.pause());
     for contestant in &contestants {
         contestant.run(1);
@@ -100,6 +92,26 @@ fn main() {
     let turns = rounds % contestants.len();
     contestants.rotate_right(turns);
     print(&contestants, rounds, secs);
+}
+
+/// Those that are installed.
+fn peers(dir: &Path, made: &Made) -> Vec<Contestant> {
+    let mut peers = Vec::new();
+    match servers::throttlecrab() {
+        Some(crab) => {
+            let load = Load::throttlecrab(&made.keys(Group::Spread));
+            peers.push(Contestant::new("throttlecrab", crab, load));
+        }
+        None => println!("throttlecrab-server is not installed and takes no part"),
+    }
+    let nginx = [("nginx limit_req, open_file_cache", NginxFile::KeptOpen), ("nginx limit_req", NginxFile::Opened)];
+    for (name, file) in nginx {
+        match servers::nginx(dir, file) {
+            Some(nginx) => peers.push(Contestant::new(name, nginx, Load::of(made, Group::Spread))),
+            None => println!("nginx is not installed and takes no part"),
+        }
+    }
+    peers
 }
 
 impl Contestant {
