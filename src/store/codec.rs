@@ -75,26 +75,32 @@ fn compact() -> impl Options {
 /// Puts a body into the envelope.
 pub(super) fn seal<T: Serialize>(version: u8, body: &T) -> Result<Vec<u8>, bincode::Error> {
     // Most records are smaller.
-    seal_with(options(), version, body, 512)
-}
-
-/// The same, where small numbers take a byte. `bytes_max`: it is larger only seldom.
-pub(super) fn seal_compact<T: Serialize>(version: u8, body: &T, bytes_max: usize) -> Result<Vec<u8>, bincode::Error> {
-    seal_with(compact(), version, body, bytes_max)
-}
-
-fn seal_with<T: Serialize>(
-    options: impl Options,
-    version: u8,
-    body: &T,
-    bytes_max: usize,
-) -> Result<Vec<u8>, bincode::Error> {
-    let mut bytes = Vec::with_capacity(bytes_max);
+    let mut bytes = Vec::with_capacity(512);
     bytes.push(version);
-    options.serialize_into(&mut bytes, body)?;
+    options().serialize_into(&mut bytes, body)?;
+    Ok(with_checksum(bytes))
+}
+
+/// Puts a list into an envelope, where small numbers take a byte; its elements were [put](put_compact) after one another.
+pub(super) fn seal_compact_list(version: u8, length: usize, elements: &[u8]) -> Result<Vec<u8>, bincode::Error> {
+    // The length takes 3 bytes up to 65,535.
+    let mut bytes = Vec::with_capacity(elements.len().saturating_add(16));
+    bytes.push(version);
+    put_compact(&mut bytes, &length)?;
+    bytes.extend_from_slice(elements);
+    Ok(with_checksum(bytes))
+}
+
+/// Puts an element of a list at the end of those before it. How long they may be is for who reads them: to know it here,
+/// bincode would go through each twice.
+pub(super) fn put_compact<T: Serialize>(elements: &mut Vec<u8>, element: &T) -> Result<(), bincode::Error> {
+    compact().with_no_limit().serialize_into(elements, element)
+}
+
+fn with_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
     let check = crc32fast::hash(&bytes);
     bytes.extend(check.to_be_bytes());
-    Ok(bytes)
+    bytes
 }
 
 /// A record as it stands in a file of many: its length, big-endian `u32`, and the record.
@@ -120,7 +126,7 @@ pub(super) fn unseal<T: DeserializeOwned>(known_version: u8, bytes: &[u8]) -> Re
     unseal_with(options(), known_version, bytes)
 }
 
-/// The same, of one that was sealed as a compact one.
+/// The same, of one where small numbers take a byte.
 pub(super) fn unseal_compact<T: DeserializeOwned>(known_version: u8, bytes: &[u8]) -> Result<T, Damage> {
     unseal_with(compact(), known_version, bytes)
 }
@@ -176,8 +182,18 @@ pub(super) fn usage_end_key(account: AccountId) -> [u8; 20] {
     usage_hour_key(account, Window::from_hours(u32::MAX))
 }
 
-pub(super) fn usage_key(account: AccountId, window: Window, key_id: KeyId, endpoint: &EndpointName) -> Vec<u8> {
-    [&usage_hour_key(account, window), key_id.as_bytes().as_slice(), endpoint.as_str().as_bytes()].concat()
+pub(super) fn usage_key(spender: &Spender, endpoint: &EndpointName) -> Vec<u8> {
+    let mut key = Vec::new();
+    put_usage_key(&mut key, spender, endpoint);
+    key
+}
+
+/// The same in place of what `key` was.
+pub(super) fn put_usage_key(key: &mut Vec<u8>, spender: &Spender, endpoint: &EndpointName) {
+    key.clear();
+    key.extend_from_slice(&usage_hour_key(spender.account_id, spender.window));
+    key.extend_from_slice(spender.key_id.as_bytes());
+    key.extend_from_slice(endpoint.as_str().as_bytes());
 }
 
 pub(super) fn parse_usage_key(bytes: &[u8]) -> Result<RowKey, Damage> {

@@ -1,12 +1,18 @@
 //! Records of usage. The same rules as in `records.rs`.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::codec::{self, Damage};
-use crate::domain::usage::{BUCKETS, Latency, RowKey, Tally, UsageRow};
+use crate::domain::endpoint::EndpointName;
+use crate::domain::usage::{BUCKETS, Latency, RowKey, Spender, Tally, UsageRow};
 
 const V1: u8 = 1;
 const V2: u8 = 2;
+/// Rows that a record of the journal has at most, of about 80 bytes each, and of 311 at most: they fit a record whatever
+/// they are.
+const RECORD_ROWS: usize = 400;
 /// Bytes of a row in the journal: most take fewer.
 const JOURNAL_ROW_BYTES: usize = 100;
 
@@ -91,12 +97,61 @@ pub(super) fn usage_from_bytes(key: &[u8], bytes: &[u8]) -> Result<UsageRow, Dam
     Ok(UsageRow { spender, endpoint, tally: tally_from_bytes(bytes)? })
 }
 
-pub(super) fn journal_to_bytes<'r>(rows: &'r [(Vec<u8>, Tally)]) -> Result<Vec<u8>, bincode::Error> {
-    let row = |&(ref key, Tally { used, denied, errors, latency: Latency(latency) }): &'r (Vec<u8>, Tally)| {
-        (KeyBytes(key), used, denied, errors, latency)
-    };
-    let rows: Vec<_> = rows.iter().map(row).collect();
-    codec::seal_compact(V1, &rows, rows.len().saturating_mul(JOURNAL_ROW_BYTES))
+/// Rows of the journal that are in no record yet, in the order in which they came. Each is encoded when it comes.
+#[derive(Default)]
+pub(super) struct UnwrittenRows {
+    records: VecDeque<UnwrittenRecord>,
+    /// Where keys are put together.
+    key: Vec<u8>,
+}
+
+struct UnwrittenRecord {
+    rows: usize,
+    bytes: Vec<u8>,
+}
+
+impl UnwrittenRows {
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Whether the first record is full.
+    pub(super) fn has_full(&self) -> bool {
+        self.records.front().is_some_and(|record| record.rows >= RECORD_ROWS)
+    }
+
+    /// The first record, and how many rows it has.
+    pub(super) fn first(&self) -> Option<Result<(Vec<u8>, usize), bincode::Error>> {
+        let UnwrittenRecord { rows, bytes } = self.records.front()?;
+        Some(codec::seal_compact_list(V1, *rows, bytes).map(|record| (record, *rows)))
+    }
+
+    /// Forgets the first record, which is written.
+    pub(super) fn drop_first(&mut self) {
+        self.records.pop_front();
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.records.clear();
+    }
+
+    pub(super) fn push(
+        &mut self,
+        spender: &Spender,
+        endpoint: &EndpointName,
+        tally: &Tally,
+    ) -> Result<(), bincode::Error> {
+        codec::put_usage_key(&mut self.key, spender, endpoint);
+        let Tally { used, denied, errors, latency: Latency(latency) } = tally;
+        if self.records.back().is_none_or(|record| record.rows >= RECORD_ROWS) {
+            let bytes = Vec::with_capacity(RECORD_ROWS.saturating_mul(JOURNAL_ROW_BYTES));
+            self.records.push_back(UnwrittenRecord { rows: 0, bytes });
+        }
+        let Some(record) = self.records.back_mut() else { return Ok(()) };
+        codec::put_compact(&mut record.bytes, &(KeyBytes(&self.key), used, denied, errors, latency))?;
+        record.rows = record.rows.saturating_add(1);
+        Ok(())
+    }
 }
 
 /// A row's key, written at once and not byte by byte; the record is the same.
@@ -124,24 +179,30 @@ pub(super) fn journal_from_bytes(bytes: &[u8]) -> Result<JournalRows, Damage> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::usage_journal::RECORD_ROWS;
     use super::*;
-    use crate::domain::endpoint::{ENDPOINT_BYTES_MAX, EndpointName};
+    use crate::domain::endpoint::ENDPOINT_BYTES_MAX;
     use crate::domain::id::{AccountId, KeyId};
     use crate::domain::window::Window;
 
     #[test]
     fn a_record_of_the_longest_names_and_the_largest_figures_fits() {
         let (account_id, key_id) = (AccountId::from_bytes([255; 16]), KeyId::from_bytes([255; 16]));
+        let spender = Spender { account_id, window: Window::from_hours(u32::MAX), key_id };
         let endpoint = EndpointName::parse(&"x".repeat(ENDPOINT_BYTES_MAX)).unwrap();
-        let key = codec::usage_key(account_id, Window::from_hours(u32::MAX), key_id, &endpoint);
         let most = u64::MAX;
         let tally = Tally { used: most, denied: most, errors: most, latency: Latency([most; BUCKETS]) };
-        let rows = vec![(key, tally); RECORD_ROWS];
 
-        let bytes = journal_to_bytes(&rows).unwrap();
+        let mut unwritten = UnwrittenRows::default();
+        (0..=RECORD_ROWS).for_each(|_row| unwritten.push(&spender, &endpoint, &tally).unwrap());
 
-        let JournalRows::Tallies(found) = journal_from_bytes(&bytes).unwrap() else { unreachable!() };
-        assert_eq!(found, rows);
+        for (expected, is_full) in [(RECORD_ROWS, true), (1, false)] {
+            assert_eq!(unwritten.has_full(), is_full);
+            let (bytes, rows) = unwritten.first().unwrap().unwrap();
+            let JournalRows::Tallies(found) = journal_from_bytes(&bytes).unwrap() else { unreachable!() };
+            assert_eq!((rows, found.len()), (expected, expected));
+            assert!(found.iter().all(|row| *row == (codec::usage_key(&spender, &endpoint), tally)));
+            unwritten.drop_first();
+        }
+        assert!(unwritten.is_empty());
     }
 }

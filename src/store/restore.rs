@@ -210,7 +210,7 @@ impl Restore<'_> {
         require(&trees.accounts, spender.account_id.as_bytes(), || format!("account {}", spender.account_id))?;
         let bytes = records_usage::tally_to_bytes(&row.tally).map_err(encode("usage"))?;
         let name = || format!("usage of {} for {} at {}", spender.key_id, row.endpoint, spender.window.start());
-        let key = codec::usage_key(spender.account_id, spender.window, spender.key_id, &row.endpoint);
+        let key = codec::usage_key(spender, &row.endpoint);
         self.insert(&trees.usage, &key, &bytes, name)
     }
 

@@ -17,7 +17,7 @@ use super::{Store, StoreError, Trees, codec, damaged, engine, usage};
 use crate::clock::Stopwatch;
 use crate::domain::endpoint::EndpointName;
 use crate::domain::id::{AccountId, KeyId};
-use crate::domain::usage::Tally;
+use crate::domain::usage::{Spender, Tally};
 use crate::domain::usage_hour::HourUsage;
 use crate::domain::window::Window;
 
@@ -127,10 +127,10 @@ impl Store {
         journal.with_running(self, counter, |journal, held| {
             let account = counter.account_id();
             if let Some(hour) = held.take_if(|hour| hour.window() != now) {
-                journal.keep_ended(account, *hour);
+                journal.keep_ended(account, *hour)?;
             } else if let Some(hour) = held {
                 hour.unwrite();
-                let rows = journal.note(account, now, hour.take_unwritten());
+                let rows = journal.note(account, now, hour.take_unwritten())?;
                 journal.turn.rewritten = journal.turn.rewritten.saturating_add(rows);
             }
             // An account may have thousands of rows.
@@ -273,11 +273,11 @@ fn extend(rows: &mut Rows, account: AccountId, hour: &HourUsage) {
 }
 
 fn keyed(
-    account: AccountId,
+    account_id: AccountId,
     window: Window,
     (key_id, endpoint, tally): (KeyId, &EndpointName, Tally),
 ) -> (Vec<u8>, Tally) {
-    (codec::usage_key(account, window, key_id, endpoint), tally)
+    (codec::usage_key(&Spender { account_id, window, key_id }, endpoint), tally)
 }
 
 /// Each by itself, as a row may be written twice: while sled applies a batch, nobody takes a block of units.

@@ -18,25 +18,22 @@ use super::commits::Commits;
 use super::journal_files::{self, JournalFiles, Place, Unsynced};
 use super::memory::AccountCounter;
 use super::open::{damage, unusable};
-use super::records_usage::{self as records, JournalRows};
+use super::records_usage::{self as records, JournalRows, UnwrittenRows};
 use super::usage_folding::{self as folding, Turn};
 use super::{OpenError, Store, StoreError, Trees, codec, usage};
 use crate::domain::endpoint::EndpointName;
 use crate::domain::id::{AccountId, KeyId};
-use crate::domain::usage::Tally;
+use crate::domain::usage::{Spender, Tally};
 use crate::domain::usage_hour::{HourUsage, Kept};
 use crate::domain::window::Window;
 
 /// The directory of its files, in the data directory.
 pub(super) const JOURNAL_DIR: &str = "usage-journal";
-/// Rows that a record has, of about 80 bytes each, and of 311 at most: they fit a record whatever they are.
-pub(super) const RECORD_ROWS: usize = 400;
 
 /// The journal, and what is on its way from it to sled. One thread at a time writes usage, to either.
 pub(super) struct Journal {
     pub(super) files: JournalFiles,
-    /// What is in no record yet, by the keys of rows.
-    unwritten: Vec<(Vec<u8>, Tally)>,
+    unwritten: UnwrittenRows,
     /// Rows in the records since the last turn began.
     pub(super) written: usize,
     /// What accounts used in hours that they have left, until it is folded.
@@ -54,7 +51,7 @@ impl Journal {
         let folded = folding::read_folded(trees).map_err(failed)?;
         let mut journal = Self {
             files: JournalFiles::open(dir.clone(), folded.until, unsynced).map_err(unusable)?,
-            unwritten: Vec::new(),
+            unwritten: UnwrittenRows::default(),
             written: 0,
             ended: BTreeMap::new(),
             turn: Turn::default(),
@@ -102,7 +99,7 @@ impl Journal {
                 Ok(earlier) => {
                     self.complete(account, &mut hour, earlier);
                     hour.unwrite();
-                    self.keep_ended(account, hour);
+                    self.keep_ended(account, hour)?;
                 }
                 // All others must not wait for this one.
                 Err(error) => {
@@ -120,10 +117,11 @@ impl Journal {
     }
 
     /// Keeps a complete hour that an account has left.
-    pub(super) fn keep_ended(&mut self, account: AccountId, mut hour: HourUsage) {
+    pub(super) fn keep_ended(&mut self, account: AccountId, mut hour: HourUsage) -> Result<(), StoreError> {
         let rows = self.note(account, hour.window(), hour.take_unwritten());
-        self.turn.rewritten = self.turn.rewritten.saturating_add(rows);
         self.ended.insert((account, hour.window()), hour);
+        self.turn.rewritten = self.turn.rewritten.saturating_add(rows?);
+        Ok(())
     }
 
     /// Does something with the hour that an account is in, once it is complete and what is unwritten of it was taken.
@@ -136,7 +134,7 @@ impl Journal {
         let account = counter.account_id();
         let mut held = counter.usage();
         if let Some(hour) = held.as_deref_mut().filter(|hour| hour.is_whole()) {
-            self.note(account, hour.window(), hour.take_unwritten());
+            self.note(account, hour.window(), hour.take_unwritten())?;
             return act(self, &mut held);
         }
         let begun = held.as_ref().map(|hour| hour.window());
@@ -160,7 +158,7 @@ impl Journal {
             self.take_ended_of(store, account)?;
             self.complete(account, hour, earlier);
         }
-        self.note(account, hour.window(), hour.take_unwritten());
+        self.note(account, hour.window(), hour.take_unwritten())?;
         act(self, &mut held)
     }
 
@@ -178,14 +176,17 @@ impl Journal {
     /// Takes what rows are to be. Answers how many.
     pub(super) fn note<'r>(
         &mut self,
-        account: AccountId,
+        account_id: AccountId,
         window: Window,
         rows: impl Iterator<Item = (KeyId, &'r EndpointName, Tally)>,
-    ) -> usize {
-        let before = self.unwritten.len();
-        let key = |key_id, endpoint| codec::usage_key(account, window, key_id, endpoint);
-        self.unwritten.extend(rows.map(|(key_id, endpoint, tally)| (key(key_id, endpoint), tally)));
-        self.unwritten.len().saturating_sub(before)
+    ) -> Result<usize, StoreError> {
+        let mut count = 0_usize;
+        for (key_id, endpoint, tally) in rows {
+            let spender = Spender { account_id, window, key_id };
+            self.unwritten.push(&spender, endpoint, &tally).map_err(encode("usage_journal"))?;
+            count = count.saturating_add(1);
+        }
+        Ok(count)
     }
 
     fn write_noted(&mut self, store: &Store) -> Result<(), StoreError> {
@@ -211,7 +212,7 @@ impl Journal {
 
     /// Writes what is in no record: full records, so that the last one comes with what comes next.
     pub(super) fn write_full_records(&mut self) -> Result<(), StoreError> {
-        while self.unwritten.len() >= RECORD_ROWS {
+        while self.unwritten.has_full() {
             self.write_record()?;
         }
         Ok(())
@@ -226,11 +227,10 @@ impl Journal {
     }
 
     fn write_record(&mut self) -> Result<(), StoreError> {
-        let rows = self.unwritten.len().min(RECORD_ROWS);
-        let first = self.unwritten.get(..rows).unwrap_or_default();
-        let bytes = records::journal_to_bytes(first).map_err(encode("usage_journal"))?;
+        let Some(first) = self.unwritten.first() else { return Ok(()) };
+        let (bytes, rows) = first.map_err(encode("usage_journal"))?;
         self.files.append(&bytes).map_err(refused("write usage"))?;
-        self.unwritten.drain(..rows);
+        self.unwritten.drop_first();
         self.written = self.written.saturating_add(rows);
         Ok(())
     }
