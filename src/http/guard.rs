@@ -75,7 +75,9 @@ pub(crate) async fn admit<B: MessageBody + 'static>(
     let Some(mut known) = counted else { return Ok(response) };
     if response.response().extensions().contains::<StoreFailed>() {
         // The answer says that nothing was counted.
-        state.gate.give_back(&mut known, &endpoint, paid).map_err(ApiError::from)?;
+        if let Err(error) = state.gate.give_back(&mut known, &endpoint, paid) {
+            return Ok(response.error_response(ApiError::from(error)).map_into_boxed_body());
+        }
         headers::set_limits(response.headers_mut(), &known.standing);
         // The log says what it came to. The metric is of decisions, and has counted this one.
         Notes::add(response.request(), |notes| {
