@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 
@@ -149,7 +150,7 @@ pub struct ServeArgs {
     /// Run on a throw-away database with one account per plan, and print keys and curl lines
     ///
     /// The data directory is left alone.
-    #[arg(long, env = "KLINKY_DEMO")]
+    #[arg(long, env = "KLINKY_DEMO", value_parser = BoolishValueParser::new())]
     pub demo: bool,
     /// The admin token; only from the environment, where other users cannot see it.
     #[arg(skip = secret_from_env("KLINKY_ADMIN_TOKEN"))]

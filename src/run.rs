@@ -1,13 +1,14 @@
 //! The subcommands. What they print goes to standard output, logs go to standard error.
 
 use std::error::Error;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::{Clock, SystemClock};
@@ -47,6 +48,8 @@ impl<E: Into<Box<dyn Error>>> From<E> for Failure {
 /// # Errors
 /// When the command line is wrong, or it could not be done.
 pub fn run(cli: Cli) -> Result<(), Failure> {
+    // Whatever is made is its owner's alone, also in a directory that others may read.
+    umask(Mode::RWXG | Mode::RWXO);
     match cli.command {
         Command::Serve(args) => serve(&args),
         Command::Dump(args) => dump(args.check().map_err(Failure::Usage)?),
@@ -187,10 +190,17 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         Some(path) => Box::new(open_file(path)?),
         None => Box::new(io::stdin().lock()),
     };
+    let was_there = fs::exists(&args.data_dir)?;
+    let is_new = !was_there || fs::read_dir(&args.data_dir)?.next().is_none();
     let store = open(&args.data_dir, &first_plans()?)?;
     let by = Author { actor: "command line".to_owned(), request_id: "-".to_owned(), at: SystemClock.now() };
     let restored = dump::restore(&store, input, &by);
     store.close()?;
+    drop(store);
+    if restored.is_err() && is_new {
+        // A server that started on it would refuse every key.
+        remove_all(&args.data_dir, was_there)?;
+    }
     let rows = restored?;
     let dir = args.data_dir.display();
     writeln!(
@@ -202,6 +212,18 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         rows.counters,
         rows.links
     )?;
+    Ok(())
+}
+
+/// Removes what this process made: all that is in a directory, and the directory unless it was there before.
+fn remove_all(dir: &Path, was_there: bool) -> io::Result<()> {
+    if !was_there {
+        return fs::remove_dir_all(dir);
+    }
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+    }
     Ok(())
 }
 

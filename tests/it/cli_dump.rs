@@ -31,6 +31,34 @@ fn restore(dir: &Path, dump: &str) -> Ended {
 }
 
 #[test]
+fn a_restore_that_fails_leaves_no_store_that_a_server_could_start_on() {
+    let temp = tempfile::tempdir().unwrap();
+    let first = temp.path().join("first");
+    let process = Process::serve(&first, &[]);
+    process.account("growth");
+    process.stop();
+    let whole = dumped(&first);
+    let cut: String = whole.lines().take(3).map(|line| format!("{line}\n")).collect();
+    let (absent, empty) = (temp.path().join("absent"), temp.path().join("empty"));
+    fs::create_dir(&empty).unwrap();
+
+    for wrong in [cut.as_str(), "{\"name\": \"Acme\"}\n", ""] {
+        for dir in [&absent, &empty] {
+            let ended = restore(dir, wrong);
+            assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+        }
+        assert!(!absent.exists());
+        assert_eq!(fs::read_dir(&empty).unwrap().count(), 0);
+    }
+    assert_eq!(restore(&absent, &whole).code, Some(0));
+
+    // What was there before stays.
+    let before = dumped(&absent);
+    assert_eq!(restore(&absent, &cut).code, Some(1));
+    assert_eq!(rows(&dumped(&absent)), rows(&before));
+}
+
+#[test]
 fn a_dump_is_the_same_with_the_server_running_and_stopped() {
     let temp = tempfile::tempdir().unwrap();
     let process = Process::serve(temp.path(), &[]);

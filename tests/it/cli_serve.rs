@@ -104,6 +104,18 @@ fn the_data_directory_that_is_made_is_for_the_owner_only() {
 }
 
 #[test]
+fn what_is_made_in_a_directory_that_others_may_read_is_for_the_owner_only() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o755)).unwrap();
+
+    serve_plainly(temp.path()).stop();
+
+    let made = ["klinky.json", "store", "store/db", "usage-journal"];
+    let modes = made.map(|name| fs::metadata(temp.path().join(name)).unwrap().permissions().mode() & 0o077);
+    assert_eq!(modes, [0; 4]);
+}
+
+#[test]
 fn secrets_of_the_environment_win_and_are_not_written_down() {
     let temp = tempfile::tempdir().unwrap();
     let kept = temp.path().join("kept");

@@ -101,3 +101,9 @@ fn klinky_learns_which_request_is_asked_about() {
 fn klinkys_pages_can_be_shown_beside_the_api() {
     cases::klinkys_pages_can_be_shown_beside_the_api(Recipe::Caddy);
 }
+
+#[test]
+fn nobody_waits_while_klinky_is_down() {
+    let Some(stage) = Stage::set(Recipe::Caddy) else { return };
+    cases::nobody_waits_while_klinky_is_down(stage);
+}

@@ -1,6 +1,7 @@
 //! What every recipe must do, whichever proxy runs it; the files `recipe_….rs` run these.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -263,6 +264,40 @@ pub(crate) fn checks_share_connections(stage: &Stage) {
     };
     let to_klinky = table.lines().filter(|line| line.split_whitespace().nth(2) == Some(klinky.as_str())).count();
     assert!((1..10).contains(&to_klinky), "{to_klinky} connections for 50 checks");
+}
+
+/// A new id, not one of the client's: with it a line of klinky's log, one of the API's and the client's answer are told to
+/// be of the same request.
+pub(crate) fn the_client_and_the_api_see_the_id_that_klinky_logs(stage: &Stage) {
+    let account = stage.klinky.account("growth");
+
+    let allowed = stage.send("GET /v1/things", &account, "X-Request-Id: abc");
+    let denied = stage.proxy.listener.exchange("GET /v1/things\nX-Request-Id: abc");
+
+    for (answer, status) in [(&allowed, 200), (&denied, 401)] {
+        assert_eq!(answer.status, status, "{answer}");
+        let ids: Vec<_> = answer.headers.iter().filter(|(name, _value)| name == "x-request-id").collect();
+        assert!(ids.len() == 1 && ids[0].1.len() == 32, "{answer}");
+    }
+    assert_eq!(stage.only_seen().header("x-request-id"), [allowed.header("x-request-id").unwrap()]);
+}
+
+/// Once it is known that klinky is down, nobody waits for it.
+pub(crate) fn nobody_waits_while_klinky_is_down(mut stage: Stage) {
+    let account = stage.klinky.account("growth");
+    assert_eq!(stage.send("GET /v1/things", &account, "").status, 200);
+    stage.klinky.halt();
+
+    let began = crate::crash::now();
+    loop {
+        let asked = crate::crash::now();
+        let answer = stage.send("GET /v1/things", &account, "");
+        assert_eq!(answer.status, 503, "{answer}");
+        if asked.elapsed() < Duration::from_millis(500) {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "each request waits {:?}", asked.elapsed());
+    }
 }
 
 pub(crate) fn nothing_passes_while_klinky_is_down(mut stage: Stage) {

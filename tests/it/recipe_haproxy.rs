@@ -95,3 +95,9 @@ fn klinky_learns_which_request_is_asked_about() {
 fn klinkys_pages_can_be_shown_beside_the_api() {
     cases::klinkys_pages_can_be_shown_beside_the_api(Recipe::HaProxy);
 }
+
+#[test]
+fn nobody_waits_while_klinky_is_down() {
+    let Some(stage) = Stage::set(Recipe::HaProxy) else { return };
+    cases::nobody_waits_while_klinky_is_down(stage);
+}

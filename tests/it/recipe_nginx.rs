@@ -101,3 +101,15 @@ fn klinky_learns_which_request_is_asked_about() {
 fn klinkys_pages_can_be_shown_beside_the_api() {
     cases::klinkys_pages_can_be_shown_beside_the_api(Recipe::Nginx);
 }
+
+#[test]
+fn the_client_and_the_api_see_the_id_that_klinky_logs() {
+    let Some(stage) = Stage::set(Recipe::Nginx) else { return };
+    cases::the_client_and_the_api_see_the_id_that_klinky_logs(&stage);
+}
+
+#[test]
+fn nobody_waits_while_klinky_is_down() {
+    let Some(stage) = Stage::set(Recipe::Nginx) else { return };
+    cases::nobody_waits_while_klinky_is_down(stage);
+}
