@@ -103,6 +103,15 @@ fn a_word_that_is_no_level_is_refused_and_switches_no_log_off() {
 }
 
 #[test]
+fn a_switch_is_on_or_off_in_the_usual_words() {
+    for word in ["1", "yes", "true", "on", "0", "no", "false", "off"] {
+        let ended = run(klinky(&["serve", "--workers", "0"]).env("KLINKY_DEMO", word));
+        assert_eq!(ended.code, Some(2));
+        assert!(ended.stderr.contains("--workers") && !ended.stderr.contains("--demo"), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_variable_counts_where_no_flag_stands() {
     let mut command = klinky(&["serve"]);
     with_variables(&mut command, "a=b=c, from variable");
