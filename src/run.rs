@@ -195,13 +195,14 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     let store = open(&args.data_dir, &first_plans()?)?;
     let by = Author { actor: "command line".to_owned(), request_id: "-".to_owned(), at: SystemClock.now() };
     let restored = dump::restore(&store, input, &by);
-    store.close()?;
-    drop(store);
+    let closed = store.close();
     if restored.is_err() && is_new {
-        // A server that started on it would refuse every key.
+        // A server that started on it would refuse every key. The store is still held: none starts meanwhile.
         remove_all(&args.data_dir, was_there)?;
     }
+    drop(store);
     let rows = restored?;
+    closed?;
     let dir = args.data_dir.display();
     writeln!(
         io::stdout(),

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-/// Most bytes of a line that is being gathered; a dump's are far shorter.
-const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of a line that is being gathered, as `dump/restore.rs` reads them: a link can have 85 kB.
+const LINE_BYTES_MAX: usize = 256 * 1024;
 
 /// A column: its title, the fields that fill it (the first that is there), its width in characters.
 struct Column(&'static str, &'static str, usize);
@@ -131,5 +131,19 @@ fn cell(row: &Value, field: &str) -> String {
         Some(Value::Bool(yes)) => if *yes { "yes" } else { "no" }.to_owned(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_as_long_as_a_link_with_all_its_rules_is_a_row() {
+        let mut table = Table::new(Vec::new());
+
+        writeln!(table, r#"{{"kind":"link","id":"a","geo_rules":"{}"}}"#, "x".repeat(100_000)).unwrap();
+
+        assert_eq!(String::from_utf8(table.out).unwrap().lines().count(), 2);
     }
 }

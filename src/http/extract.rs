@@ -49,10 +49,19 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Reads a whole body, within its bounds of size and time.
-pub(crate) async fn body(request: &HttpRequest, mut payload: Payload) -> Result<BytesMut, ApiError> {
-    let too_large = || ApiError::BodyTooLarge { bytes_max: BODY_BYTES_MAX };
+pub(crate) async fn body(request: &HttpRequest, payload: Payload) -> Result<BytesMut, ApiError> {
+    body_of(request, payload, BODY_BYTES_MAX).await
+}
+
+/// The same, with a bound of its own: for what anybody may send who shows no key.
+pub(crate) async fn body_of(
+    request: &HttpRequest,
+    mut payload: Payload,
+    bytes_max: usize,
+) -> Result<BytesMut, ApiError> {
+    let too_large = || ApiError::BodyTooLarge { bytes_max };
     let timeout = || ApiError::Timeout { secs: BODY_SECS_MAX };
-    if announced_bytes(request.headers()).is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
+    if announced_bytes(request.headers()).is_some_and(|bytes| bytes > bytes_max) {
         return Err(too_large());
     }
     let read = async {
@@ -67,7 +76,7 @@ pub(crate) async fn body(request: &HttpRequest, mut payload: Payload) -> Result<
                     ApiError::BadRequest
                 }
             })?;
-            if body.len().saturating_add(chunk.len()) > BODY_BYTES_MAX {
+            if body.len().saturating_add(chunk.len()) > bytes_max {
                 return Err(too_large());
             }
             body.extend_from_slice(&chunk);

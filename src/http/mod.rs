@@ -43,6 +43,7 @@ use actix_web::http::KeepAlive;
 use actix_web::middleware::{Condition, Next, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpRequest, HttpServer, web};
+use foldhash::fast::RandomState;
 use isbot::Bots;
 use rustix::process::Resource;
 use tokio::sync::Semaphore;
@@ -188,6 +189,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         connections,
         bots: Bots::default(),
         agents: woothee::parser::Parser::new(),
+        request_numbers: RandomState::default(),
         boot_id: trace::boot_id().map_err(|error| ServeError::System(io::Error::other(error.to_string())))?,
         store: Arc::clone(&store),
     });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix_web::HttpRequest;
 use actix_web::http::header;
+use foldhash::fast::RandomState;
 use ipnet::IpNet;
 use isbot::Bots;
 use tokio::sync::Semaphore;
@@ -54,6 +55,8 @@ pub(crate) struct State {
     pub(crate) agents: woothee::parser::Parser,
     /// Makes request ids of one start differ from those of another.
     pub(crate) boot_id: String,
+    /// Makes of the count of requests what nobody can count by.
+    pub(crate) request_numbers: RandomState,
 }
 
 impl State {

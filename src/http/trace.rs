@@ -1,5 +1,6 @@
 //! Around every request of both listeners: bounds on its head, its id, its error form, its log line.
 
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -96,8 +97,9 @@ fn request_id(request: &ServiceRequest, state: &State) -> HeaderValue {
     };
     let own = request.headers().get(REQUEST_ID).filter(sane).cloned();
     let new = || {
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        headers::words([&state.boot_id, "-", itoa::Buffer::new().format(count)])
+        // Hashed, so that two ids do not tell a client how many requests came between them.
+        let number = state.request_numbers.hash_one(COUNT.fetch_add(1, Ordering::Relaxed));
+        headers::words([&state.boot_id, "-", itoa::Buffer::new().format(number)])
     };
     own.unwrap_or_else(new)
 }

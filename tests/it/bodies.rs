@@ -134,3 +134,16 @@ fn a_body_that_nobody_reads_does_not_cost_the_answer() {
 
     assert_eq!([refused.status, not_allowed.status, allowed.status], [401, 413, 200]);
 }
+
+#[test]
+fn a_question_has_a_bound_of_its_own_since_anybody_may_ask() {
+    let server = Server::start();
+    let asked = |bytes: usize| {
+        let text = format!("{{\"key\": \"{}\"}}", "x".repeat(bytes - 11));
+        server.public.exchange(&format!("POST /check\nContent-Type: application/json\n\n{text}"))
+    };
+
+    assert_eq!(asked(16 * 1024).status, 401);
+    let refused = asked(16 * 1024 + 1);
+    assert_eq!((refused.status, refused.detail()), (413, "Request body exceeds 16384 bytes.".to_owned()));
+}

@@ -56,6 +56,20 @@ fn request_ids_that_we_make_are_unique() {
 }
 
 #[test]
+fn request_ids_do_not_tell_how_many_requests_came_between_them() {
+    let server = Server::start();
+    let number = || -> u64 {
+        let id = server.public.exchange("GET /nothing").header("x-request-id").unwrap().to_owned();
+        id.split_once('-').unwrap().1.parse().unwrap()
+    };
+
+    let numbers: Vec<u64> = (0..10).map(|_nth| number()).collect();
+
+    // Numbers that count up would be this close to each other.
+    assert!(numbers.windows(2).all(|pair| pair[0].abs_diff(pair[1]) > 1000), "{numbers:?}");
+}
+
+#[test]
 fn every_answer_has_a_request_id() {
     let server = Server::start();
     let account = server.account("growth");

@@ -24,11 +24,7 @@ fn readiness(process: &Process) -> u16 {
 fn wait_for_readiness(process: &Process, wanted: u16) {
     let since = now();
     while readiness(process) != wanted {
-        if since.elapsed() > CHANGE_TIMEOUT {
-            // Its clients end when it does, and the test when they do.
-            process.signal("KILL");
-            panic!("/readyz does not come to answer {wanted}");
-        }
+        assert!(since.elapsed() < CHANGE_TIMEOUT, "/readyz does not come to answer {wanted}");
         pass(Duration::from_millis(5));
     }
 }
@@ -74,6 +70,15 @@ fn on_a_full_disk_writes_are_refused_and_begin_again_by_themselves() {
     assert_whole(&disk.path().join("db"));
 }
 
+/// Kills a server when this is dropped, be it that a test fails: its clients end when it does, and the test when they do.
+struct Killing<'p>(&'p Process);
+
+impl Drop for Killing<'_> {
+    fn drop(&mut self) {
+        self.0.signal("KILL");
+    }
+}
+
 /// Others fill the disk as fast as they can while everything is being written.
 fn fill_under_load(flush_every_ms: &str, may_forget: Duration) {
     let Some(disk) = Disk::new(DISK_MIB) else { return };
@@ -83,13 +88,13 @@ fn fill_under_load(flush_every_ms: &str, may_forget: Duration) {
     let setup = Setup::on_a_small_disk(&process);
     for _round in 0..3 {
         let load = setup.load(&process, || {
+            let _killing = Killing(&process);
             pass(Duration::from_millis(300));
             let filler = disk.fill();
             wait_for_readiness(&process, 503);
             fs::remove_file(filler).unwrap();
             wait_for_readiness(&process, 200);
             pass(Duration::from_millis(200));
-            process.signal("KILL");
         });
         process.kill();
         assert_whole(&dir);

@@ -50,20 +50,21 @@ async fn dump(state: web::Data<State>, request: HttpRequest) -> Result<HttpRespo
     let span = tracing::Span::current();
     actix_web::rt::task::spawn_blocking(move || {
         let (_entered, _place) = (span.enter(), place);
-        let mut out = ChunkWriter { sender: sender.clone(), chunk: Vec::with_capacity(CHUNK_BYTES) };
+        let mut out = ChunkWriter { sender, chunk: Vec::with_capacity(CHUNK_BYTES) };
         let recorded = state.recorder.catch_up().and_then(|()| unless_full(state.store.record_all_deferred()));
         let recorded = recorded.and_then(|()| unless_full(state.store.fold_all_usage())).map_err(DumpError::from);
-        if let Err(error) = recorded.and_then(|()| dump::write(&state.store, &filter, now, &mut out)) {
+        let written = recorded.and_then(|()| dump::write(&state.store, &filter, now, &mut out));
+        if let Err(error) = written.and_then(|()| Ok(out.send(None)?)) {
             tracing::warn!(error = &error as &dyn std::error::Error, "a dump was cut off");
-            // An error in place of the end breaks the connection off, so that the client notices.
-            let _gone = sender.try_send(Err(error));
         }
     });
     let chunks = futures_util::stream::unfold(receiver, |mut receiver| async move {
-        receiver
-            .recv()
-            .await
-            .map(|chunk| (chunk.map_err(|_logged| ApiError::Internal("a dump was cut off", None)), receiver))
+        match receiver.recv().await {
+            Some(Some(chunk)) => Some((Ok(chunk), receiver)),
+            Some(None) => None,
+            // An error in place of the end breaks the connection off, so that the client notices.
+            None => Some((Err(ApiError::Internal("a dump was cut off", None)), receiver)),
+        }
     });
     Ok(HttpResponse::Ok().content_type("application/jsonl").streaming(chunks))
 }
@@ -84,9 +85,9 @@ fn dump_filter(request: &HttpRequest) -> Result<DumpFilter, ApiError> {
     Ok(DumpFilter { only, account })
 }
 
-/// Gathers small writes into chunks and hands them to the network.
+/// Gathers small writes into chunks and hands them to the network; `None` after the last.
 struct ChunkWriter {
-    sender: mpsc::Sender<Result<Bytes, DumpError>>,
+    sender: mpsc::Sender<Option<Bytes>>,
     chunk: Vec<u8>,
 }
 
@@ -101,7 +102,13 @@ impl Write for ChunkWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES));
-        let sent = tokio::time::timeout(CHUNK_TIMEOUT, self.sender.send(Ok(chunk.into())));
+        self.send(Some(chunk.into()))
+    }
+}
+
+impl ChunkWriter {
+    fn send(&self, chunk: Option<Bytes>) -> io::Result<()> {
+        let sent = tokio::time::timeout(CHUNK_TIMEOUT, self.sender.send(chunk));
         match tokio::runtime::Handle::current().block_on(sent) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_gone)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client went away")),

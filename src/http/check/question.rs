@@ -12,6 +12,9 @@ use crate::http::error::ApiError;
 use crate::http::extract::{self, field};
 use crate::http::{State, headers};
 
+/// Most bytes of a question: many times the longest key and endpoint. Whoever has no key may send one, on each connection.
+const QUESTION_BYTES_MAX: usize = 16 * 1024;
+
 #[derive(Deserialize)]
 struct Question {
     key: String,
@@ -53,7 +56,7 @@ impl From<&Known> for AnswerStanding {
 
 /// Answers a question that a server asks by itself.
 pub(super) async fn answer(state: &State, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
-    let question: Question = extract::json(&extract::body(request, payload).await?)?;
+    let question: Question = extract::json(&extract::body_of(request, payload, QUESTION_BYTES_MAX).await?)?;
     let cost = field("cost", question.cost.map_or(Ok(Cost::ONE), Cost::new))?;
     let original = question.endpoint.as_deref().map_or(Ok(Original::UNKNOWN), Original::in_words)?;
     let admitted = decide(state, question.key.as_bytes(), &original, cost).await;
