@@ -117,7 +117,7 @@ fn a_large_question_is_refused_and_counts_nothing() {
 
     let answer = post(&server, "/check", &headers, b"");
 
-    assert_eq!((answer.status, answer.detail().as_str()), (413, TOO_LARGE));
+    assert_eq!((answer.status, answer.detail().as_str()), (413, "Request body exceeds 16384 bytes."));
     assert_eq!(server.used(&account.id), 0);
 }
 
