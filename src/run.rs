@@ -191,16 +191,21 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         None => Box::new(io::stdin().lock()),
     };
     let was_there = fs::exists(&args.data_dir)?;
-    let is_new = !was_there || fs::read_dir(&args.data_dir)?.next().is_none();
+    let was_empty = !was_there || fs::read_dir(&args.data_dir)?.next().is_none();
     let store = open(&args.data_dir, &first_plans()?)?;
     let by = Author { actor: "command line".to_owned(), request_id: "-".to_owned(), at: SystemClock.now() };
     let restored = dump::restore(&store, input, &by);
     let closed = store.close();
-    if restored.is_err() && is_new {
+    let removed = match &restored {
         // A server that started on it would refuse every key. The store is still held: none starts meanwhile.
-        remove_all(&args.data_dir, was_there)?;
-    }
+        Err(_) if was_empty && store.is_new() => remove_all(&args.data_dir, was_there),
+        _ => Ok(()),
+    };
     drop(store);
+    if let (Err(error), Err(left)) = (&restored, removed) {
+        let dir = args.data_dir.display();
+        return Err(format!("{error}; and the empty store in {dir} could not be removed: {left}").into());
+    }
     let rows = restored?;
     closed?;
     let dir = args.data_dir.display();

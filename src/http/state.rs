@@ -55,7 +55,7 @@ pub(crate) struct State {
     pub(crate) agents: woothee::parser::Parser,
     /// Makes request ids of one start differ from those of another.
     pub(crate) boot_id: String,
-    /// Makes of the count of requests what nobody can count by.
+    /// Hashes the count of requests, so that their ids do not tell it.
     pub(crate) request_numbers: RandomState,
 }
 

@@ -43,6 +43,8 @@ use crate::domain::plan::Plan;
 
 /// Where the store's own state is kept.
 pub(super) const STATE_KEY: &str = "state";
+/// Of a store that is being made; it is one more each time that it is opened.
+const FIRST_GENERATION: u64 = 1;
 /// What may stand in a data directory without a marker: secrets that an operator has put there, and
 /// what an interrupted first start leaves. A database is never there without the marker, so that no
 /// other program's is opened: sled would write to it.
@@ -123,7 +125,7 @@ impl Store {
         let ahead = file.try_clone().and_then(|file| Room::start(dir, file)).map_err(|error| unusable(dir, error))?;
         let trees = open_trees(&db).map_err(|error| damage(dir, &error))?;
         let state = check_state(dir, &trees, &marker)?;
-        let opened = state.map_or(1, |state| state.generation.saturating_add(1));
+        let opened = state.map_or(FIRST_GENERATION, |state| state.generation.saturating_add(1));
         if state.is_none() {
             write_first_plans(&trees, first_plans).map_err(|error| damage(dir, &error))?;
         }
@@ -189,6 +191,12 @@ impl Store {
         self.remove_used_up_usage()?;
         self.committer.stop();
         self.seal.close().map_err(|error| StoreError::Commit { reason: error.to_string() })
+    }
+
+    /// Whether it was made when it was opened this time.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.generation == FIRST_GENERATION
     }
 
     /// The data directory.

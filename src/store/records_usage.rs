@@ -135,6 +135,7 @@ impl UnwrittenRows {
         self.records.clear();
     }
 
+    /// Takes what a row is to be.
     pub(super) fn push(
         &mut self,
         spender: &Spender,
@@ -143,14 +144,20 @@ impl UnwrittenRows {
     ) -> Result<(), bincode::Error> {
         codec::put_usage_key(&mut self.key, spender, endpoint);
         let Tally { used, denied, errors, latency: Latency(latency) } = tally;
-        if self.records.back().is_none_or(|record| record.rows >= RECORD_ROWS) {
+        let mut record = self.records.pop_back_if(|record| record.rows < RECORD_ROWS).unwrap_or_else(|| {
             let bytes = Vec::with_capacity(RECORD_ROWS.saturating_mul(JOURNAL_ROW_BYTES));
-            self.records.push_back(UnwrittenRecord { rows: 0, bytes });
+            UnwrittenRecord { rows: 0, bytes }
+        });
+        let before = record.bytes.len();
+        let put = codec::put_compact(&mut record.bytes, &(KeyBytes(&self.key), used, denied, errors, latency));
+        match put {
+            Ok(()) => record.rows = record.rows.saturating_add(1),
+            Err(_) => record.bytes.truncate(before),
         }
-        let Some(record) = self.records.back_mut() else { return Ok(()) };
-        codec::put_compact(&mut record.bytes, &(KeyBytes(&self.key), used, denied, errors, latency))?;
-        record.rows = record.rows.saturating_add(1);
-        Ok(())
+        if record.rows > 0 {
+            self.records.push_back(record);
+        }
+        put
     }
 }
 

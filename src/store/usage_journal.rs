@@ -99,7 +99,7 @@ impl Journal {
                 Ok(earlier) => {
                     self.complete(account, &mut hour, earlier);
                     hour.unwrite();
-                    self.keep_ended(account, hour)?;
+                    done = self.keep_ended(account, hour).and(done);
                 }
                 // All others must not wait for this one.
                 Err(error) => {

@@ -354,6 +354,9 @@ pub(crate) fn klinky_learns_which_request_is_asked_about(recipe: Recipe) {
     assert_eq!(checks.len(), 1, "{log}");
     assert_eq!((&checks[0]["endpoint"], &checks[0]["account.id"]), (&json!("DELETE /v1/things/7"), &json!(id)));
     assert!(!log.contains("secret"), "{log}");
+    if matches!(recipe, Recipe::Nginx) {
+        assert_eq!(checks[0]["span"]["request.id"], json!(answer.header("x-request-id").unwrap()));
+    }
 }
 
 /// With the part of the recipe that stands behind signs; without it these paths are the API's, and guarded.
