@@ -98,7 +98,7 @@ impl Counters {
                     *lease = Lease { window, used: after, stored: Some(end), durable_with: self.commits.next() };
                     return Ok((decision, after));
                 }
-                ControlFlow::Continue(current) => *lease = Lease::of(window, read(&key, current.as_deref())?),
+                ControlFlow::Continue(current) => *lease = self.lease_of(window, read(&key, current.as_deref())?),
             }
         }
     }
@@ -188,10 +188,17 @@ impl Counters {
             Some(lease) if lease.window == window => lease,
             other => {
                 other.map_or(Ok(()), |ended| self.settle(account, &ended))?;
-                Lease::of(window, self.stored(account, window)?)
+                let stored = self.stored(account, window)?;
+                self.lease_of(window, stored)
             }
         };
         Ok(held.insert(lease))
+    }
+
+    /// A lease of no units yet. What was stored may have been written just now, by the end of an earlier lease or by an
+    /// operator, so it is on disk with the next commit.
+    fn lease_of(&self, window: Window, stored: Option<Used>) -> Lease {
+        Lease { window, used: stored.unwrap_or_default(), stored, durable_with: self.commits.next() }
     }
 
     /// Writes what was really used, unless an operator has set the counter since, or it is purged. A damaged row stays as
@@ -249,13 +256,6 @@ impl Counters {
             };
             counter().map_err(damaged("counters", &key))
         })
-    }
-}
-
-impl Lease {
-    /// A lease of no units yet. What is stored is counted, and waits for nothing.
-    fn of(window: Window, stored: Option<Used>) -> Self {
-        Self { window, used: stored.unwrap_or_default(), stored, durable_with: 0 }
     }
 }
 

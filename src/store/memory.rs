@@ -113,9 +113,8 @@ impl Memory {
             return Ok(None);
         }
         key.last_used_ms.store(now.as_millis(), Ordering::Relaxed);
-        if !key.is_touched.load(Ordering::Relaxed) {
-            key.is_touched.store(true, Ordering::Release);
-        }
+        // Stored also where it is set: whoever clears it next sees this use, which a look would not make sure of.
+        key.is_touched.store(true, Ordering::Release);
         let scope = if key.may_write.load(Ordering::Relaxed) { Scope::ReadWrite } else { Scope::ReadOnly };
         let (key_id, account) = (key.id, Arc::clone(&key.account));
         // An account may be held while sled is asked; nobody else's keys should wait for that.
