@@ -11,6 +11,10 @@ use super::journal_files::Unsynced;
 
 /// What a commit syncs: sled's file, and the files of their own that sled 0.34 gives to leaves over 128 KiB (a few
 /// links with the longest URLs are enough) and never syncs itself; and our own journal.
+///
+/// A sync that failed is the last one: Linux may have dropped what it could not write, and say of the next sync that it
+/// went well (PostgreSQL's "fsyncgate", <https://lwn.net/Articles/752063/>). So nothing is called durable until a restart
+/// has read what is really there.
 pub(super) struct Disk {
     db: sled::Db,
     file: File,
@@ -18,42 +22,62 @@ pub(super) struct Disk {
     /// The names of the blobs that are on disk.
     synced: HashSet<OsString>,
     journal: Arc<Unsynced>,
+    /// Why nothing is called durable any more.
+    failed: Option<String>,
 }
 
 impl Disk {
     /// `file` is sled's own in `engine_dir`, opened once more.
     pub(super) fn new(db: sled::Db, file: File, engine_dir: &Path, journal: Arc<Unsynced>) -> Self {
-        Self { db, file, blobs: engine_dir.join("blobs"), synced: HashSet::new(), journal }
+        Self { db, file, blobs: engine_dir.join("blobs"), synced: HashSet::new(), journal, failed: None }
     }
 
     /// Makes all that was written so far durable.
     pub(super) fn commit(&mut self) -> Result<(), String> {
+        if let Some(reason) = &self.failed {
+            return Err(reason.clone());
+        }
         self.db.flush().map_err(|error| error.to_string())?;
         // Before the file whose records name them.
-        self.sync_blobs().map_err(|error| error.to_string())?;
-        self.file.sync_data().and_then(|()| self.journal.sync()).map_err(|error| error.to_string())
+        self.sync_blobs()?;
+        let synced = self.file.sync_data().and_then(|()| self.journal.sync());
+        self.believe(synced)
     }
 
-    fn sync_blobs(&mut self) -> io::Result<()> {
+    fn sync_blobs(&mut self) -> Result<(), String> {
         let mut found = HashSet::new();
-        for entry in fs::read_dir(&self.blobs)? {
-            let entry = entry?;
+        for entry in fs::read_dir(&self.blobs).map_err(text)? {
+            let entry = entry.map_err(text)?;
             if !self.synced.contains(&entry.file_name()) {
                 match File::open(entry.path()) {
-                    Ok(blob) => blob.sync_data()?,
+                    Ok(blob) => self.believe(blob.sync_data())?,
                     // sled has removed it since.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(text(error)),
                 }
             }
             found.insert(entry.file_name());
         }
         if !found.is_subset(&self.synced) {
-            File::open(&self.blobs)?.sync_all()?;
+            let dir = File::open(&self.blobs).map_err(text)?;
+            self.believe(dir.sync_all())?;
         }
         self.synced = found;
         Ok(())
     }
+
+    /// Takes what a sync said, and notes it if it is the last one.
+    fn believe(&mut self, synced: io::Result<()>) -> Result<(), String> {
+        synced.map_err(|error| {
+            let reason = format!("the disk failed to sync ({error}); nothing is stored until klinky is started again");
+            self.failed.insert(reason).clone()
+        })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn text(error: io::Error) -> String {
+    error.to_string()
 }
 
 #[cfg(test)]
@@ -79,5 +103,21 @@ mod tests {
         disk.synced.insert("gone".into());
         disk.commit().unwrap();
         assert!(!disk.synced.contains(std::ffi::OsStr::new("gone")));
+    }
+
+    #[test]
+    fn after_a_failed_sync_no_commit_is_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
+        // The null device cannot be synced.
+        let mut disk = Disk::new(db, File::open("/dev/null").unwrap(), dir.path(), Arc::default());
+        assert!(disk.commit().is_err());
+
+        disk.file = File::options().write(true).open(dir.path().join("db")).unwrap();
+
+        assert_eq!(
+            disk.commit().unwrap_err(),
+            "the disk failed to sync (Invalid argument (os error 22)); nothing is stored until klinky is started again"
+        );
     }
 }
