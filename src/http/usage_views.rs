@@ -1,6 +1,7 @@
 //! Usage as it is shown, to account holders and to operators: of a span of hours, by key and by endpoint.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -31,11 +32,14 @@ pub(crate) async fn answer(
 ) -> Result<HttpResponse, ApiError> {
     let now = state.clock.now();
     let span = Span::of(&Query::of(request), now)?;
-    let _turn = state.usage_reads.acquire().await.map_err(|_closed| ApiError::Internal("usage is closed", None))?;
+    let turn = Arc::clone(&state.usage_reads).acquire_owned().await;
+    let turn = turn.map_err(|_closed| ApiError::Internal("usage is closed", None))?;
     // Older rows may or may not be purged yet: they are not shown either way.
     let first = span.first.max(state.first_kept_usage(now));
     let state = state.clone();
     let view = block(move || -> Result<_, StoreError> {
+        // Until the rows are read, also if the client goes away.
+        let _turn = turn;
         unless_full(state.store.fold_usage_of(account))?;
         UsageView::of(&span, state.store.usage_of(account, first, span.end))
     })

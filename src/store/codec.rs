@@ -26,17 +26,17 @@
 //! | `audit` | number, big-endian `u64` | record |
 //! | `idempotency` | account id ‖ SHA-256 of the key (48), and for each piece of the body ‖ its number, big-endian `u16` (50) | record |
 //! | `idempotency_by_time` | expiry, milliseconds as big-endian `i64` ‖ account id ‖ SHA-256 (56) | – |
-//! | `idempotency_by_account` | account id ‖ expiry ‖ SHA-256 (56) | – |
+//! | `idempotency_by_account` | account id ‖ expiry ‖ SHA-256 (56) | bytes of its records, big-endian `u32` |
 //! | `meta` | name | record |
 
 use bincode::Options;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::endpoint::EndpointName;
 use crate::domain::id::{AccountId, ClickId, KeyId, LinkId};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::key::KeyHash;
+use crate::domain::link::Slug;
 use crate::domain::time::{Day, Timestamp};
 use crate::domain::usage::{RowKey, Spender};
 use crate::domain::window::Window;
@@ -122,16 +122,16 @@ pub(super) fn version(bytes: &[u8]) -> Option<u8> {
 }
 
 /// Takes a body of a known version out of the envelope.
-pub(super) fn unseal<T: DeserializeOwned>(known_version: u8, bytes: &[u8]) -> Result<T, Damage> {
+pub(super) fn unseal<'b, T: Deserialize<'b>>(known_version: u8, bytes: &'b [u8]) -> Result<T, Damage> {
     unseal_with(options(), known_version, bytes)
 }
 
 /// The same, of one where small numbers take a byte.
-pub(super) fn unseal_compact<T: DeserializeOwned>(known_version: u8, bytes: &[u8]) -> Result<T, Damage> {
+pub(super) fn unseal_compact<'b, T: Deserialize<'b>>(known_version: u8, bytes: &'b [u8]) -> Result<T, Damage> {
     unseal_with(compact(), known_version, bytes)
 }
 
-fn unseal_with<T: DeserializeOwned>(options: impl Options, known_version: u8, bytes: &[u8]) -> Result<T, Damage> {
+fn unseal_with<'b, T: Deserialize<'b>>(options: impl Options, known_version: u8, bytes: &'b [u8]) -> Result<T, Damage> {
     let (sealed, check) = bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or(Damage::Short)?;
     let (&version, body) = sealed.split_first().ok_or(Damage::Short)?;
     if crc32fast::hash(sealed) != u32::from_be_bytes(*check) {
@@ -145,6 +145,11 @@ fn unseal_with<T: DeserializeOwned>(options: impl Options, known_version: u8, by
 
 pub(super) fn account_key(account: AccountId, key: KeyId) -> [u8; 32] {
     concat(account.as_bytes(), key.as_bytes())
+}
+
+pub(super) fn parse_slug(key: &[u8]) -> Result<Slug, Damage> {
+    let text = std::str::from_utf8(key).map_err(|error| Damage::Body(error.to_string()))?;
+    Ok(Slug::new(text)?)
 }
 
 /// A key half-way between two, by what they begin with.

@@ -29,6 +29,16 @@ pub(super) fn parse_instant(key: &[u8], bytes: &[u8]) -> Result<Timestamp, Damag
     Timestamp::from_millis(ms).map_err(|error| Damage::Body(error.to_string()))
 }
 
+/// How many bytes the records of a kept answer have. It has no checksum: of a wrong one, a few answers more or less are kept.
+pub(super) fn kept_bytes_value(bytes: u32) -> [u8; 4] {
+    bytes.to_be_bytes()
+}
+
+/// The number; 0 of rows of before November 30th, 2026, which have none.
+pub(super) fn parse_kept_bytes(value: &[u8]) -> u32 {
+    value.try_into().map_or(0, u32::from_be_bytes)
+}
+
 fn checked<const N: usize>(key: &[u8], bytes: &[u8]) -> Result<[u8; N], Damage> {
     let (number, check) = bytes.split_first_chunk::<N>().ok_or(Damage::Short)?;
     if check.is_empty() || check == checksum(key, number) { Ok(*number) } else { Err(Damage::Checksum) }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::changes::encode;
 use super::records_idempotency::{self as records};
 use super::steps::STEP_ROWS;
-use super::{Commit, Store, StoreError, codec, damaged, engine};
+use super::{Commit, Store, StoreError, codec, codec_numbers, damaged, engine};
 use crate::domain::id::AccountId;
 use crate::domain::idempotency::{IdempotencyKey, KeptAnswer};
 use crate::domain::time::Timestamp;
@@ -19,6 +19,8 @@ use crate::domain::time::Timestamp;
 /// built-in plan lets through in 24 hours (25 windows of 1000), and about 50 MB where an answer has 1 kB, as a link has: a bound on what one account can make
 /// us store. A custom limit over 2000 can go beyond it; to stop such a client would harm more than to forget early.
 pub const KEPT_PER_ACCOUNT_MAX: usize = 50_000;
+/// Most bytes of the answers that are kept for one account: of larger ones, which an upstream may give, fewer are kept.
+const KEPT_BYTES_PER_ACCOUNT_MAX: u64 = 64 * 1024 * 1024;
 const TREE: &str = "idempotency";
 
 /// The trees of kept answers.
@@ -27,8 +29,16 @@ pub(super) struct KeptAnswers {
     answers: sled::Tree,
     by_time: sled::Tree,
     by_account: sled::Tree,
-    /// Answers per account, for those that have any; the lock of all trees.
-    counts: Mutex<HashMap<AccountId, usize>>,
+    /// What is kept for each account, of those that have any; the lock of all trees.
+    held: Mutex<HashMap<AccountId, Held>>,
+}
+
+/// What is kept for an account.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    answers: usize,
+    /// Of all their rows.
+    bytes: u64,
 }
 
 /// Where an answer is kept, and until when.
@@ -71,7 +81,7 @@ impl Store {
 
     /// How many answers are kept for an account, those included that have expired and are not yet purged.
     pub fn count_kept(&self, account: AccountId) -> usize {
-        self.kept.counts.lock().get(&account).copied().unwrap_or(0)
+        self.kept.held.lock().get(&account).map_or(0, |held| held.answers)
     }
 
     /// Forgets one step of the answers that expired before `now`; says whether more are left.
@@ -93,18 +103,17 @@ impl KeptAnswers {
         let open = |name: &str| db.open_tree(name).map_err(engine("open a tree"));
         let (answers, by_time, by_account) =
             (open(TREE)?, open("idempotency_by_time")?, open("idempotency_by_account")?);
-        let mut counts: HashMap<AccountId, usize> = HashMap::new();
-        for row in by_account.iter().keys() {
-            let place = account_place(&row.map_err(engine("count kept answers"))?)?;
-            let count = counts.entry(place.account).or_default();
-            *count = count.saturating_add(1);
+        let mut held: HashMap<AccountId, Held> = HashMap::new();
+        for row in by_account.iter() {
+            let (key, bytes) = row.map_err(engine("count kept answers"))?;
+            held.entry(account_place(&key)?.account).or_default().add(codec_numbers::parse_kept_bytes(&bytes));
         }
-        Ok(Self { answers, by_time, by_account, counts: Mutex::new(counts) })
+        Ok(Self { answers, by_time, by_account, held: Mutex::new(held) })
     }
 
     fn find(&self, account: AccountId, key: &IdempotencyKey) -> Result<Option<KeptAnswer>, StoreError> {
         let place = codec::kept_key(account, key);
-        let _lock = self.counts.lock();
+        let _lock = self.held.lock();
         let mut rows = self.answers.scan_prefix(place).values();
         let Some(head) = rows.next().transpose().map_err(engine("read a kept answer"))? else { return Ok(None) };
         let pieces = rows.collect::<Result<Vec<_>, _>>().map_err(engine("read a kept answer"))?;
@@ -114,23 +123,27 @@ impl KeptAnswers {
     fn put(&self, place: Place, kept: &KeptAnswer) -> Result<(), StoreError> {
         let at = codec::kept_key(place.account, &place.key);
         let mut batch = sled::Batch::default();
-        batch.insert(at.as_slice(), records::kept_to_bytes(kept).map_err(encode(TREE))?);
+        let head = records::kept_to_bytes(kept).map_err(encode(TREE))?;
+        let mut bytes = head.len();
+        batch.insert(at.as_slice(), head);
         for (number, piece) in (0..=u16::MAX).zip(records::pieces_to_bytes(&kept.answer.body)) {
-            batch.insert(codec::kept_piece_key(&at, number).as_slice(), piece.map_err(encode(TREE))?);
+            let piece = piece.map_err(encode(TREE))?;
+            bytes = bytes.saturating_add(piece.len());
+            batch.insert(codec::kept_piece_key(&at, number).as_slice(), piece);
         }
-        let mut counts = self.counts.lock();
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let mut all_held = self.held.lock();
         let earlier = self.answers.get(at).map_err(engine("read a kept answer"))?;
         if let Some(Ok(expires_at)) = earlier.map(|head| records::expiry_from_bytes(&head)) {
-            self.forget(&mut counts, Place { expires_at, ..place })?;
+            self.forget(&mut all_held, Place { expires_at, ..place })?;
         }
         let writing = engine("keep an answer");
         self.by_time.insert(codec::kept_by_time_key(place.expires_at, &at), &[]).map_err(&writing)?;
-        self.by_account.insert(by_account_key(&place), &[]).map_err(&writing)?;
+        self.by_account.insert(by_account_key(&place), &codec_numbers::kept_bytes_value(bytes)).map_err(&writing)?;
         self.answers.apply_batch(batch).map_err(&writing)?;
-        let count = counts.entry(place.account).or_default();
-        *count = count.saturating_add(1);
-        if *count > KEPT_PER_ACCOUNT_MAX {
-            self.forget_first_of(&mut counts, place.account)?;
+        all_held.entry(place.account).or_default().add(bytes);
+        while all_held.get(&place.account).is_some_and(Held::is_too_much) {
+            self.forget_first_of(&mut all_held, place.account)?;
         }
         Ok(())
     }
@@ -142,7 +155,7 @@ impl KeptAnswers {
             let key = key.map_err(engine("list kept answers"))?;
             let (expires_at, account, key) =
                 codec::parse_kept_by_time_key(&key).map_err(damaged("idempotency_by_time", &key))?;
-            self.forget(&mut self.counts.lock(), Place { account, key, expires_at })?;
+            self.forget(&mut self.held.lock(), Place { account, key, expires_at })?;
             rows = rows.saturating_add(1);
         }
         Ok(rows)
@@ -152,31 +165,34 @@ impl KeptAnswers {
     pub(super) fn remove_account(&self, account: AccountId) -> Result<(), StoreError> {
         for key in self.by_account.scan_prefix(account.as_bytes()).keys() {
             let place = account_place(&key.map_err(engine("list kept answers"))?)?;
-            self.forget(&mut self.counts.lock(), place)?;
+            self.forget(&mut self.held.lock(), place)?;
         }
         Ok(())
     }
 
     /// Forgets everything.
     pub(super) fn clear(&self) -> Result<(), StoreError> {
-        let mut counts = self.counts.lock();
+        let mut held = self.held.lock();
         for tree in [&self.answers, &self.by_account, &self.by_time] {
             tree.clear().map_err(engine("empty a tree"))?;
         }
-        counts.clear();
+        held.clear();
         Ok(())
     }
 
-    fn forget_first_of(&self, counts: &mut HashMap<AccountId, usize>, account: AccountId) -> Result<(), StoreError> {
+    fn forget_first_of(&self, held: &mut HashMap<AccountId, Held>, account: AccountId) -> Result<(), StoreError> {
         match self.by_account.scan_prefix(account.as_bytes()).keys().next() {
-            Some(key) => self.forget(counts, account_place(&key.map_err(engine("list kept answers"))?)?),
-            None => Ok(()),
+            Some(key) => self.forget(held, account_place(&key.map_err(engine("list kept answers"))?)?),
+            None => {
+                held.remove(&account);
+                Ok(())
+            }
         }
     }
 
     /// Removes an answer's rows, damaged or not. An index row may name an answer that is not there; another answer
     /// under the same key, which expires at another instant, is left alone.
-    fn forget(&self, counts: &mut HashMap<AccountId, usize>, place: Place) -> Result<(), StoreError> {
+    fn forget(&self, held: &mut HashMap<AccountId, Held>, place: Place) -> Result<(), StoreError> {
         let at = codec::kept_key(place.account, &place.key);
         let removing = engine("forget a kept answer");
         let head = self.answers.get(at).map_err(&removing)?;
@@ -190,13 +206,29 @@ impl KeptAnswers {
         }
         self.by_time.remove(codec::kept_by_time_key(place.expires_at, &at)).map_err(&removing)?;
         let row = self.by_account.remove(by_account_key(&place)).map_err(&removing)?;
-        if let (Some(_row), Some(count)) = (row, counts.get_mut(&place.account)) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                counts.remove(&place.account);
+        if let (Some(bytes), Some(of_account)) = (row, held.get_mut(&place.account)) {
+            of_account.take_off(codec_numbers::parse_kept_bytes(&bytes));
+            if of_account.answers == 0 {
+                held.remove(&place.account);
             }
         }
         Ok(())
+    }
+}
+
+impl Held {
+    fn add(&mut self, bytes: u32) {
+        self.answers = self.answers.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes.into());
+    }
+
+    fn take_off(&mut self, bytes: u32) {
+        self.answers = self.answers.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes.into());
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.answers > KEPT_PER_ACCOUNT_MAX || self.bytes > KEPT_BYTES_PER_ACCOUNT_MAX
     }
 }
 

@@ -53,9 +53,9 @@ fn plans(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
 }
 
 fn account(memory: &Memory, shared: &mut SharedTerms, id: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
-    let decoded = codec::parse_account_id(id).and_then(|parsed| records::account_from_bytes(parsed, bytes));
-    let account = decoded.map_err(damaged("accounts", id))?;
-    memory.add_account(account.id, shared.share(account.terms)?);
+    let decoded = codec::parse_account_id(id).and_then(|parsed| Ok((parsed, records::terms_from_bytes(bytes)?)));
+    let (id, terms) = decoded.map_err(damaged("accounts", id))?;
+    memory.add_account(id, shared.share(terms)?);
     Ok(())
 }
 

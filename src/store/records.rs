@@ -16,6 +16,7 @@ use crate::domain::text::{Email, Name, Note};
 use crate::domain::time::Timestamp;
 
 const V1: u8 = 1;
+const V2: u8 = 2;
 
 impl From<Invalid> for Damage {
     fn from(error: Invalid) -> Self {
@@ -24,42 +25,44 @@ impl From<Invalid> for Damage {
 }
 
 #[derive(Serialize, Deserialize)]
-struct PlanV1 {
-    name: String,
+struct PlanV1<'b> {
+    name: &'b str,
     api_access: bool,
     requests_per_hour: u32,
-    best_for: String,
+    best_for: &'b str,
 }
 
 pub(super) fn plan_to_bytes(plan: &Plan) -> Result<Vec<u8>, bincode::Error> {
     let record = PlanV1 {
-        name: plan.name.as_str().to_owned(),
+        name: plan.name.as_str(),
         api_access: plan.api_access,
         requests_per_hour: plan.requests_per_hour.as_units(),
-        best_for: plan.best_for.as_str().to_owned(),
+        best_for: plan.best_for.as_str(),
     };
     codec::seal(V1, &record)
 }
 
 pub(super) fn plan_from_bytes(id: &[u8], bytes: &[u8]) -> Result<Plan, Damage> {
-    let record: PlanV1 = codec::unseal(V1, bytes)?;
+    let record: PlanV1<'_> = codec::unseal(V1, bytes)?;
     let id = std::str::from_utf8(id).map_err(|error| Damage::Body(error.to_string()))?;
     Ok(Plan {
         id: PlanId::new(id)?,
-        name: Name::new(&record.name)?,
+        name: Name::new(record.name)?,
         api_access: record.api_access,
         requests_per_hour: Limit::new(record.requests_per_hour),
-        best_for: Note::new(&record.best_for)?,
+        best_for: Note::new(record.best_for)?,
     })
 }
 
 #[derive(Serialize, Deserialize)]
-struct AccountV1 {
-    name: String,
-    email: Option<String>,
-    plan: String,
+struct AccountV1<'b> {
+    name: &'b str,
+    #[serde(borrow)]
+    email: Option<&'b str>,
+    plan: &'b str,
     custom_limit: Option<u32>,
-    trial: Option<(String, i64)>,
+    #[serde(borrow)]
+    trial: Option<(&'b str, i64)>,
     suspended: bool,
     created_at_ms: i64,
     updated_at_ms: i64,
@@ -68,11 +71,11 @@ struct AccountV1 {
 pub(super) fn account_to_bytes(account: &Account) -> Result<Vec<u8>, bincode::Error> {
     let terms = &account.terms;
     let record = AccountV1 {
-        name: account.name.as_str().to_owned(),
-        email: account.email.as_ref().map(|email| email.as_str().to_owned()),
-        plan: terms.plan.as_str().to_owned(),
+        name: account.name.as_str(),
+        email: account.email.as_ref().map(Email::as_str),
+        plan: terms.plan.as_str(),
         custom_limit: terms.custom_limit.map(Limit::as_units),
-        trial: terms.trial.as_ref().map(|trial| (trial.plan.as_str().to_owned(), trial.ends_at.as_millis())),
+        trial: terms.trial.as_ref().map(|trial| (trial.plan.as_str(), trial.ends_at.as_millis())),
         suspended: terms.suspended,
         created_at_ms: account.created_at.as_millis(),
         updated_at_ms: account.updated_at.as_millis(),
@@ -81,46 +84,61 @@ pub(super) fn account_to_bytes(account: &Account) -> Result<Vec<u8>, bincode::Er
 }
 
 pub(super) fn account_from_bytes(id: AccountId, bytes: &[u8]) -> Result<Account, Damage> {
-    let record: AccountV1 = codec::unseal(V1, bytes)?;
-    let trial = match record.trial {
-        Some((plan, ends_at_ms)) => {
-            Some(Trial { plan: PlanId::new(&plan)?, ends_at: Timestamp::from_millis(ends_at_ms)? })
-        }
-        None => None,
-    };
+    let record: AccountV1<'_> = codec::unseal(V1, bytes)?;
     Ok(Account {
         id,
-        name: Name::new(&record.name)?,
-        email: record.email.as_deref().map(Email::new).transpose()?,
-        terms: Terms {
-            plan: PlanId::new(&record.plan)?,
-            custom_limit: record.custom_limit.map(Limit::new),
-            trial,
-            suspended: record.suspended,
-        },
+        name: Name::new(record.name)?,
+        email: record.email.map(Email::new).transpose()?,
+        terms: record.terms()?,
         created_at: Timestamp::from_millis(record.created_at_ms)?,
         updated_at: Timestamp::from_millis(record.updated_at_ms)?,
     })
 }
 
+/// Of an account that which requests ask for.
+pub(super) fn terms_from_bytes(bytes: &[u8]) -> Result<Terms, Damage> {
+    codec::unseal::<AccountV1<'_>>(V1, bytes)?.terms()
+}
+
+impl AccountV1<'_> {
+    fn terms(&self) -> Result<Terms, Damage> {
+        let trial = |(plan, ends_at_ms)| -> Result<Trial, Damage> {
+            Ok(Trial { plan: PlanId::new(plan)?, ends_at: Timestamp::from_millis(ends_at_ms)? })
+        };
+        Ok(Terms {
+            plan: PlanId::new(self.plan)?,
+            custom_limit: self.custom_limit.map(Limit::new),
+            trial: self.trial.map(trial).transpose()?,
+            suspended: self.suspended,
+        })
+    }
+}
+
 #[derive(Serialize, Deserialize)]
-struct KeyV1 {
+struct KeyV1<'b> {
     id: [u8; 16],
     account_id: [u8; 16],
-    name: String,
-    display: String,
+    name: &'b str,
+    display: &'b str,
     read_only: bool,
     created_at_ms: i64,
     expires_at_ms: Option<i64>,
     revoked_at_ms: Option<i64>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct KeyV2<'b> {
+    #[serde(borrow)]
+    v1: KeyV1<'b>,
+    rotated_at_ms: Option<i64>,
+}
+
 pub(super) fn key_to_bytes(key: &Key) -> Result<Vec<u8>, bincode::Error> {
-    let record = KeyV1 {
+    let v1 = KeyV1 {
         id: *key.id.as_bytes(),
         account_id: *key.account_id.as_bytes(),
-        name: key.name.as_str().to_owned(),
-        display: key.display.to_string(),
+        name: key.name.as_str(),
+        display: &key.display,
         read_only: match key.scope {
             Scope::ReadOnly => true,
             Scope::ReadWrite => false,
@@ -129,21 +147,28 @@ pub(super) fn key_to_bytes(key: &Key) -> Result<Vec<u8>, bincode::Error> {
         expires_at_ms: key.expires_at.map(Timestamp::as_millis),
         revoked_at_ms: key.revoked_at.map(Timestamp::as_millis),
     };
-    codec::seal(V1, &record)
+    codec::seal(V2, &KeyV2 { v1, rotated_at_ms: key.rotated_at.map(Timestamp::as_millis) })
 }
 
 pub(super) fn key_from_bytes(hash: KeyHash, bytes: &[u8]) -> Result<Key, Damage> {
-    let record: KeyV1 = codec::unseal(V1, bytes)?;
+    let (record, rotated_at_ms) = match codec::version(bytes) {
+        Some(V1) => (codec::unseal::<KeyV1<'_>>(V1, bytes)?, None),
+        Some(_) | None => {
+            let KeyV2 { v1, rotated_at_ms } = codec::unseal(V2, bytes)?;
+            (v1, rotated_at_ms)
+        }
+    };
     Ok(Key {
         id: KeyId::from_bytes(record.id),
         account_id: AccountId::from_bytes(record.account_id),
         hash,
-        name: Name::new(&record.name)?,
+        name: Name::new(record.name)?,
         display: record.display.into(),
         scope: if record.read_only { Scope::ReadOnly } else { Scope::ReadWrite },
         created_at: Timestamp::from_millis(record.created_at_ms)?,
         expires_at: record.expires_at_ms.map(Timestamp::from_millis).transpose()?,
         revoked_at: record.revoked_at_ms.map(Timestamp::from_millis).transpose()?,
+        rotated_at: rotated_at_ms.map(Timestamp::from_millis).transpose()?,
     })
 }
 
@@ -165,34 +190,34 @@ pub struct AuditEntry {
 }
 
 #[derive(Serialize, Deserialize)]
-struct AuditV1 {
+struct AuditV1<'b> {
     at_ms: i64,
-    actor: String,
-    action: String,
-    target: String,
-    request_id: String,
+    actor: &'b str,
+    action: &'b str,
+    target: &'b str,
+    request_id: &'b str,
 }
 
 pub(super) fn audit_to_bytes(entry: &AuditEntry) -> Result<Vec<u8>, bincode::Error> {
     let record = AuditV1 {
         at_ms: entry.at.as_millis(),
-        actor: entry.actor.clone(),
-        action: entry.action.clone(),
-        target: entry.target.clone(),
-        request_id: entry.request_id.clone(),
+        actor: &entry.actor,
+        action: &entry.action,
+        target: &entry.target,
+        request_id: &entry.request_id,
     };
     codec::seal(V1, &record)
 }
 
 pub(super) fn audit_from_bytes(number: &[u8], bytes: &[u8]) -> Result<AuditEntry, Damage> {
-    let record: AuditV1 = codec::unseal(V1, bytes)?;
+    let record: AuditV1<'_> = codec::unseal(V1, bytes)?;
     Ok(AuditEntry {
         number: codec::parse_number(number)?,
         at: Timestamp::from_millis(record.at_ms)?,
-        actor: record.actor,
-        action: record.action,
-        target: record.target,
-        request_id: record.request_id,
+        actor: record.actor.to_owned(),
+        action: record.action.to_owned(),
+        target: record.target.to_owned(),
+        request_id: record.request_id.to_owned(),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use crate::harness::{Account, Exchange, Server};
@@ -241,4 +241,35 @@ fn an_answer_that_nobody_waits_for_any_more_does_not_hold_the_upstream() {
 
     closed.recv_timeout(Duration::from_secs(20)).expect("the upstream still talks to nobody");
     assert_eq!(server.used(&account.id), 1);
+}
+
+#[test]
+fn requests_that_nobody_waits_for_any_more_are_bounded() {
+    let (end_one, ends) = mpsc::channel();
+    let ends = Mutex::new(ends);
+    let upstream = Upstream::start(move |mut stream, _number, asked| {
+        let request = read(&mut stream).unwrap();
+        asked.send(request).unwrap();
+        ends.lock().unwrap().recv().unwrap_or_default();
+    });
+    let server = upstream.guarded(&[]);
+    let account = server.account("scale");
+    let send = |number: usize| {
+        let mut client = server.public.connect();
+        let head = format!("POST /v1/x HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\n", account.key);
+        write!(client, "{head}Idempotency-Key: k{number}\r\nContent-Length: 2\r\n\r\n{{}}").unwrap();
+        client
+    };
+    for number in 0..512 {
+        let client = send(number);
+        upstream.asked();
+        drop(client);
+    }
+
+    let _waits = send(512);
+    pass(Duration::from_millis(300));
+    upstream.assert_not_asked();
+
+    end_one.send(()).unwrap();
+    upstream.asked();
 }

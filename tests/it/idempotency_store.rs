@@ -272,6 +272,29 @@ fn a_full_account_forgets_the_answer_that_expires_first() {
 }
 
 #[test]
+fn of_large_answers_an_account_has_64_mib() {
+    let (dir, store, _idempotency) = idempotency();
+    let keep = |store: &Store, n: u64| {
+        let mut kept = kept_until(at(START).plus(Duration::from_secs(n)));
+        kept.answer.body = vec![7; 2 * 1024 * 1024];
+        store.keep_answer(account(), key(&n.to_string()), &kept).unwrap().wait().unwrap();
+    };
+    for n in 1..=33 {
+        keep(&store, n);
+    }
+    assert_eq!(store.count_kept(account()), 31);
+
+    store.close().unwrap();
+    drop((store, _idempotency));
+    let store = open(dir.path(), Duration::ZERO);
+    keep(&store, 34);
+
+    assert_eq!(store.count_kept(account()), 31);
+    let find = |n: &str| store.find_kept(account(), &key(n), at("2024-01-01T00:00:00Z")).unwrap();
+    assert!(find("3").is_none() && find("4").is_some() && find("34").is_some());
+}
+
+#[test]
 fn a_removed_account_leaves_no_answers() {
     let (_dir, store, _idempotency) = idempotency();
     let terms = Terms { plan: PlanId::new("growth").unwrap(), custom_limit: None, trial: None, suspended: false };

@@ -58,8 +58,13 @@ async fn list_matching(
 ) -> Result<List<AccountView>, ApiError> {
     let after = query.after(AccountId::parse)?;
     let (store, now) = (state.store.clone(), state.clock.now());
-    let _turn = turn().await?;
-    let page = block(move || nearest::search(&store, &search, after, query.rows)).await?;
+    let turn = turn().await?;
+    let walk = move || {
+        // Until the walk has ended, also if the client goes away.
+        let _turn = turn;
+        nearest::search(&store, &search, after, query.rows)
+    };
+    let page = block(walk).await?;
     List::of(page, |account| account.id.to_string(), |account| view(&state.store, &account, now))
 }
 
@@ -70,8 +75,12 @@ async fn list_nearest(
 ) -> Result<List<AccountView>, ApiError> {
     let after = query.after(Place::parse)?;
     let now = state.clock.now();
-    let _turn = turn().await?;
-    let page = block(move || nearest::nearest(&state.store, search.as_ref(), after, query.rows, now)).await?;
+    let turn = turn().await?;
+    let walk = move || {
+        let _turn = turn;
+        nearest::nearest(&state.store, search.as_ref(), after, query.rows, now)
+    };
+    let page = block(walk).await?;
     List::of(page, |found| found.place.to_string(), |found| Ok(AccountView::from(found)))
 }
 

@@ -1,10 +1,7 @@
 //! Kept answers.
 
-use super::super::{StoreError, codec, engine, records_idempotency as records};
+use super::super::{StoreError, codec, codec_numbers, engine, records_idempotency as records};
 use super::Walk;
-use crate::domain::id::AccountId;
-use crate::domain::idempotency::IdempotencyKey;
-use crate::domain::time::Timestamp;
 
 const TREE: &str = "idempotency";
 /// The length of an answer's key; a piece of its body has a longer one.
@@ -52,23 +49,17 @@ impl Walk {
         let pieces = kept.answers.scan_prefix(key).values().skip(1);
         let pieces = pieces.collect::<Result<Vec<_>, _>>().map_err(engine("read a kept answer"))?;
         let parsed = codec::parse_kept_key(key);
+        let bytes = pieces.iter().fold(head.len(), |sum, piece| sum.saturating_add(piece.len()));
         let decoded = parsed.and_then(|at| Ok((at, records::kept_from_bytes(head, pieces)?)));
         let Some(((account, named), answer)) = self.decoded(TREE, key, decoded) else { return Ok(()) };
-        self.indexed(kept, key, account, &named, answer.expires_at)
-    }
-
-    /// Without a row in both, an answer would stay for ever, or not be counted.
-    fn indexed(
-        &mut self,
-        kept: &Kept,
-        key: &[u8],
-        account: AccountId,
-        named: &IdempotencyKey,
-        expires_at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let by_time = codec::kept_by_time_key(expires_at, &codec::kept_key(account, named));
-        let by_account = codec::kept_by_account_key(account, expires_at, named);
+        // Without a row in both, an answer would stay for ever, or not be counted.
+        let by_time = codec::kept_by_time_key(answer.expires_at, &codec::kept_key(account, &named));
+        let by_account = codec::kept_by_account_key(account, answer.expires_at, &named);
         self.listed(TREE, key, &kept.by_time, "idempotency_by_time", &by_time, &[])?;
-        self.listed(TREE, key, &kept.by_account, "idempotency_by_account", &by_account, &[])
+        let bytes = codec_numbers::kept_bytes_value(u32::try_from(bytes).unwrap_or(u32::MAX));
+        // Before November 30th, 2026 it said nothing.
+        let listed = kept.by_account.get(by_account).map_err(engine("look a row up"))?;
+        let said: &[u8] = if listed.is_some_and(|said| said.is_empty()) { &[] } else { &bytes };
+        self.listed(TREE, key, &kept.by_account, "idempotency_by_account", &by_account, said)
     }
 }
