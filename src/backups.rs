@@ -1,8 +1,8 @@
 //! Backups: dumps that a running server writes from time to time, and the removal of those that are too many.
 //!
-//! A backup has everything but counters, which are worth an hour. It is written beside, synced and renamed, so that a
-//! file with a backup's name is whole whenever the power fails. Names sort by time. Nothing else in the directory is
-//! touched.
+//! A backup has everything but counters, which are worth an hour, and usage, of which there is much. It is written
+//! beside, synced and renamed, so that a file with a backup's name is whole whenever the power fails. Names sort by time.
+//! Nothing else in the directory is touched.
 
 use std::error::Error;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::{BackupSettings, DumpKind};
 use crate::domain::time::Timestamp;
 use crate::dump::{self, DumpError, DumpFilter};
-use crate::store::Store;
+use crate::store::{Store, make_private_dir};
 
 /// How often the thread looks whether a backup is due.
 const ROUND: Duration = Duration::from_secs(1);
@@ -165,10 +165,14 @@ impl Folder {
     /// Writes a backup; answers when the next one is due.
     fn back_up(&self, store: &Store, now: Timestamp, stop: &Stop, totals: &BackupTotals) -> Timestamp {
         let every = self.settings.every;
-        match self.write(store, now, stop).and_then(|()| self.remove_old(now)) {
+        match self.write(store, now, stop) {
             Ok(()) => {
-                totals.note_newest(now);
                 tracing::info!(file = %self.settings.dir.join(name(now)).display(), "backed up");
+                // The backup is there, whatever becomes of the old ones; they are tried again after the next.
+                if let Err(error) = self.remove_old(now) {
+                    tracing::error!(error = &error as &dyn Error, "an old backup was not removed");
+                }
+                totals.note_newest(now);
                 now.plus(every)
             }
             // It is not a failure to be told to stop.
@@ -199,23 +203,20 @@ impl Folder {
 
     /// Removes the oldest backups beyond those that are kept, but never the one that was `just` written.
     fn remove_old(&self, just: Timestamp) -> Result<(), BackupError> {
+        let mut removed = Ok(());
         let found = self.list()?;
         let surplus = found.len().saturating_sub(self.settings.keep);
         let just = Timestamp::from_millis_clamped(just.as_secs().saturating_mul(1000));
         for old in found.into_iter().take(surplus).filter(|at| *at != just) {
-            fs::remove_file(self.settings.dir.join(name(old))).map_err(|source| self.unusable(source))?;
+            let gone = fs::remove_file(self.settings.dir.join(name(old)));
+            removed = removed.and(gone.map_err(|source| self.unusable(source)));
         }
-        Ok(())
+        removed
     }
 
     fn unusable(&self, source: io::Error) -> BackupError {
         BackupError::Unusable { dir: self.settings.dir.clone(), source }
     }
-}
-
-fn make_private_dir(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// Writes a synced file that only its owner may read.

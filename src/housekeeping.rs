@@ -55,10 +55,15 @@ impl Housekeeping {
                 if rounds.is_multiple_of(ROUNDS_PER_LAST_USED) {
                     store.gather_last_uses();
                 }
-                let done = write_last_uses(&store, stop).and_then(|()| round(&store, clock, stop));
-                let done = done.and_then(|()| links.walk(&store, clock, stop));
-                let done = done.and_then(|()| usage.walk(&store, clock, stop));
-                if let Err(error) = done {
+                // Damage that stops one of them stops no other.
+                let done = [
+                    write_last_uses(&store, stop),
+                    purge_counters(&store, clock, stop),
+                    purge_answers(&store, clock, stop),
+                    links.walk(&store, clock, stop),
+                    usage.walk(&store, clock, stop),
+                ];
+                for error in done.into_iter().filter_map(Result::err) {
                     tracing::error!(error = &error as &dyn Error, "housekeeping failed; it is tried again");
                 }
             }
@@ -82,14 +87,18 @@ fn write_last_uses(store: &Store, stop: &Stop) -> Result<(), StoreError> {
 }
 
 /// Keeps the running hour and the one before: a clock that steps back a little finds its counters.
-fn round(store: &Store, clock: &dyn Clock, stop: &Stop) -> Result<(), StoreError> {
-    let now = clock.now();
-    let first_kept = Window::at(now).previous();
+fn purge_counters(store: &Store, clock: &dyn Clock, stop: &Stop) -> Result<(), StoreError> {
+    let first_kept = Window::at(clock.now()).previous();
     while store.purge_counters_step(first_kept)? {
         if stop.sleep(PAUSE) {
             return Ok(());
         }
     }
+    Ok(())
+}
+
+fn purge_answers(store: &Store, clock: &dyn Clock, stop: &Stop) -> Result<(), StoreError> {
+    let now = clock.now();
     while store.purge_kept_step(now)? {
         if stop.sleep(PAUSE) {
             return Ok(());

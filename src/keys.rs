@@ -84,6 +84,7 @@ pub fn issue(
         created_at: by.at,
         expires_at: draft.expires_at,
         revoked_at: None,
+        rotated_at: None,
     };
     Ok(IssuedKey { key: store.create_key(key, by)?, secret })
 }
@@ -91,7 +92,7 @@ pub fn issue(
 /// Issues a key in place of another, which lives on for `grace`, but never past its own expiry.
 ///
 /// # Errors
-/// When there is no such key, it is not of `owner`, it has ended, or the store fails.
+/// When there is no such key, it is not of `owner`, it has ended or was rotated before, or the store fails.
 pub fn rotate(
     store: &Store,
     format: &KeyFormat,

@@ -8,14 +8,15 @@
 //! - [`domain`]: pure values and rules; [`domain::decision::decide`] is the rule of the limit.
 //!
 //! Around it: [`idempotency`] has a request run once however often it is sent;
-//! [`usage`] has what each key spends on each endpoint written;
-//! [`accounts`], [`keys`], [`tokens`], [`dump`], [`backups`], [`simulate`] are what operators and account holders do;
-//! [`config`], [`secrets`], [`clock`], [`ids`], [`plans`], [`housekeeping`] are what a server needs.
+//! [`accounts`], [`keys`], [`tokens`], [`links`], [`plans`], [`dump`], [`simulate`] are what operators and account holders do;
+//! [`recorder`], [`usage`], [`housekeeping`], [`backups`] are threads, and `background` what they have in common;
+//! [`run`] is the command line's subcommands, [`config`] its flags, [`demo`] what `--demo` puts into a store;
+//! [`secrets`], [`clock`], [`ids`], [`log`], [`durations`] are what a server needs.
 //!
 //! Invariants:
 //!
 //! - With limit L, exactly L units pass per account and window, whoever races.
-//! - A denial writes nothing. What is answered as an error of ours was not counted.
+//! - A denial uses nothing of the limit. What is answered as an error of ours was not counted.
 //! - An administrative write is on disk, and in force, when it is answered.
 //! - Imports point down only: `http` → use-cases → `store` → `domain`.
 
@@ -38,11 +39,9 @@ pub mod links;
 pub mod log;
 pub mod plans;
 pub mod recorder;
-pub mod remote;
 pub mod run;
 pub mod secrets;
 pub mod simulate;
 pub mod store;
-pub mod table;
 pub mod tokens;
 pub mod usage;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::clock::Stopwatch;
 use crate::store::{Event, Store, StoreError, unless_full};
 
 /// Between two rounds: small beside any flush interval, large enough for many events to share a transaction.
@@ -32,6 +33,9 @@ const TRANSACTIONS_FOR_A_READER: usize = 50;
 /// said.
 const WAITING_MAX: usize = 100_000;
 
+/// Between two lines of the log that say that events are dropped.
+const TELL_AGAIN_US: u64 = 10_000_000;
+
 /// Takes events and records them.
 pub struct Recorder {
     shared: Arc<Shared>,
@@ -50,6 +54,8 @@ struct Shared {
 struct Queue {
     waiting: Vec<Event>,
     dropped: u64,
+    /// When it was last said that some were.
+    told: Option<Stopwatch>,
     /// All that were dropped and said to be, since the start.
     dropped_before: u64,
     stopping: bool,
@@ -191,7 +197,8 @@ impl Shared {
 
 impl Queue {
     fn take(&mut self) -> Vec<Event> {
-        if self.dropped > 0 {
+        if self.dropped > 0 && self.told.as_ref().is_none_or(|told| told.elapsed_us() >= TELL_AGAIN_US) {
+            self.told = Some(Stopwatch::start());
             tracing::error!(
                 dropped = self.dropped,
                 "clicks are lost: they came faster than they were recorded for too long"

@@ -19,14 +19,14 @@ use crate::config::{
 use crate::demo::Place;
 use crate::domain::plan::Plan;
 use crate::domain::time::Timestamp;
-use crate::dump::{self, DumpError, DumpFilter};
+use crate::dump::table::Table;
+use crate::dump::{self, DumpFilter, remote};
 use crate::http::Running;
 use crate::plans::first_plans;
 use crate::simulate::{Simulation, show_path};
-use crate::store::{Author, OpenError, Store, StoreOptions, Verified, unless_full};
-use crate::table::Table;
+use crate::store::{Author, OpenError, Store, StoreOptions, Verified};
 use crate::tokens::Signer;
-use crate::{config, demo, http, log, remote, secrets};
+use crate::{config, demo, http, log, secrets};
 
 /// Why a subcommand failed.
 #[derive(Debug)]
@@ -157,9 +157,7 @@ fn write_dump(settings: DumpSettings, mut out: impl Write) -> Result<(), Box<dyn
     let filter = DumpFilter { only: settings.only, account: settings.account };
     match open(&settings.data_dir, &first_plans()?) {
         Ok(store) => {
-            let recorded = unless_full(store.record_all_deferred()).and_then(|()| unless_full(store.fold_all_usage()));
-            let written = recorded.map_err(DumpError::from);
-            let written = written.and_then(|()| dump::write(&store, &filter, SystemClock.now(), &mut out));
+            let written = dump::write(&store, &filter, SystemClock.now(), &mut out);
             store.close()?;
             written?;
         }

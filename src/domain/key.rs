@@ -248,6 +248,8 @@ pub struct Key {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// When another key took its place. From then on `expires_at` is the end of the grace period.
+    pub rotated_at: Option<Timestamp>,
 }
 
 impl Key {
@@ -270,13 +272,14 @@ pub struct KeyPatch {
 }
 
 impl KeyPatch {
-    /// The key with the change made.
+    /// The key with the change made. One that is given an expiry of its own stays, also if another took its place.
     #[must_use]
     pub fn apply(self, key: Key) -> Key {
         Key {
             name: self.name.unwrap_or(key.name),
             scope: self.scope.unwrap_or(key.scope),
             expires_at: self.expires_at.unwrap_or(key.expires_at),
+            rotated_at: key.rotated_at.filter(|_rotated| self.expires_at.is_none()),
             ..key
         }
     }
@@ -308,6 +311,7 @@ impl Successor {
             created_at: now,
             expires_at: old.expires_at.map(life),
             revoked_at: None,
+            rotated_at: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::link_lines::{ClickDayLine, ClickLine, ConversionLine, LinkLine};
+use super::link_lines::{ClickDayLine, ClickLine, ConversionLine, LinkLine, TakenSlugLine};
 use super::usage_lines::UsageLine;
 use crate::domain::Invalid;
 use crate::domain::account::{Account, Terms, Trial};
@@ -31,6 +31,7 @@ pub(super) enum Line {
     ClickDay(ClickDayLine),
     Click(Box<ClickLine>),
     Conversion(ConversionLine),
+    TakenSlug(TakenSlugLine),
     Usage(UsageLine),
     End(EndLine),
 }
@@ -86,6 +87,9 @@ pub(super) struct KeyLine {
     pub(super) created_at: String,
     pub(super) expires_at: Option<String>,
     pub(super) revoked_at: Option<String>,
+    // Most keys have none, nor have the first dumps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rotated_at: Option<String>,
     pub(super) last_used_at: Option<String>,
 }
 
@@ -180,6 +184,7 @@ impl From<&KeyUse> for KeyLine {
             created_at: key.created_at.to_string(),
             expires_at: key.expires_at.map(|at| at.to_string()),
             revoked_at: key.revoked_at.map(|at| at.to_string()),
+            rotated_at: key.rotated_at.map(|at| at.to_string()),
             last_used_at: row.last_used_at.map(|at| at.to_string()),
         }
     }
@@ -248,6 +253,7 @@ impl KeyLine {
                 created_at: field("created_at", Timestamp::parse(&self.created_at))?,
                 expires_at: instant("expires_at", self.expires_at.as_ref())?,
                 revoked_at: instant("revoked_at", self.revoked_at.as_ref())?,
+                rotated_at: instant("rotated_at", self.rotated_at.as_ref())?,
             },
             last_used_at: instant("last_used_at", self.last_used_at.as_ref())?,
         })

@@ -36,6 +36,13 @@ pub(super) struct LinkLine {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct TakenSlugLine {
+    slug: String,
+    link_id: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct VariantLine {
     label: String,
     destination_url: String,
@@ -162,6 +169,19 @@ impl From<&Conversion> for ConversionLine {
             visitor: Uuid::from_bytes(conversion.visitor).simple().to_string(),
             at: conversion.at.to_string(),
         }
+    }
+}
+
+impl From<(&Slug, LinkId)> for TakenSlugLine {
+    fn from((slug, link): (&Slug, LinkId)) -> Self {
+        Self { slug: slug.to_string(), link_id: link.to_string() }
+    }
+}
+
+impl TakenSlugLine {
+    /// What the line says, checked; the error names the field.
+    pub(super) fn check(&self) -> Result<(Slug, LinkId), String> {
+        Ok((field("slug", Slug::new(&self.slug))?, field("link_id", LinkId::parse(&self.link_id))?))
     }
 }
 

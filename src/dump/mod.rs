@@ -1,6 +1,6 @@
 //! Dumps: the whole store as JSON lines, and back.
 //!
-//! The first line names format and version. Plans, accounts, keys, counters, links and usage follow, in this
+//! The first line names format and version. Plans, accounts, keys, counters, links, slugs and usage follow, in this
 //! order and each in the order of its id, so that two dumps of the same store differ in the first line only.
 //! The last line counts the rows, so that a dump that was cut off is not taken for a whole one.
 //! Whatever a line names stands before it. Keys are hashes; secrets and the audit trail are not dumped.
@@ -11,7 +11,9 @@
 mod lines;
 mod link_lines;
 mod plans;
+pub mod remote;
 mod restore;
+pub mod table;
 mod usage_lines;
 
 use std::collections::{HashMap, HashSet};
@@ -23,13 +25,13 @@ pub use self::restore::{RestoreFailure, Restored, restore};
 use crate::config::DumpKind;
 use crate::domain::account::Account;
 use crate::domain::click::Tally;
-use crate::domain::id::AccountId;
-use crate::domain::link::Link;
+use crate::domain::id::{AccountId, LinkId};
+use crate::domain::link::{Link, Slug};
 use crate::domain::plan::{Plan, PlanId};
 use crate::domain::time::{Day, Timestamp};
 use crate::domain::usage::UsageRow;
 use crate::domain::window::Window;
-use crate::store::{Counter, DirectoryError, KeyUse, Store, StoreError};
+use crate::store::{Counter, DirectoryError, KeyUse, Store, StoreError, unless_full};
 
 /// Rows that are read from the store at a time.
 const PAGE_ROWS: usize = 1000;
@@ -63,7 +65,7 @@ impl DumpFilter {
     }
 }
 
-/// Writes a dump of `store`.
+/// Writes a dump of `store`, with the clicks and the usage that wait to be written to their rows, if the disk has room.
 ///
 /// # Errors
 /// When the store or the output fails, or the account of the filter does not exist.
@@ -71,6 +73,12 @@ pub fn write(store: &Store, filter: &DumpFilter, now: Timestamp, out: &mut dyn W
     if let Some(id) = filter.account {
         // Before the header, so that nothing goes out where there is nothing to dump.
         found(store.get_account(id))?;
+    }
+    if filter.has(DumpKind::Links) {
+        unless_full(store.record_all_deferred())?;
+    }
+    if filter.has(DumpKind::Usage) {
+        unless_full(filter.account.map_or_else(|| store.fold_all_usage(), |id| store.fold_usage_of(id)))?;
     }
     let mut dump = Dump { out, filter, rows: 0, plans: HashSet::new(), accounts: HashSet::new() };
     dump.line(&Line::header(now))?;
@@ -115,6 +123,9 @@ impl Dump<'_> {
         store.keys().try_for_each(|key| self.key(&key?))?;
         store.counters().try_for_each(|counter| self.counter(&counter?))?;
         store.links().try_for_each(|link| self.link(store, &link?))?;
+        if self.filter.has(DumpKind::Links) {
+            store.taken_slugs().try_for_each(|taken| self.taken_slug(taken?))?;
+        }
         if self.filter.has(DumpKind::Usage) {
             store.usage().try_for_each(|row| self.usage(&row?))?;
         }
@@ -217,6 +228,11 @@ impl Dump<'_> {
         Ok(())
     }
 
+    /// A slug of a link that is gone.
+    fn taken_slug(&mut self, (slug, link): (Slug, LinkId)) -> Result<(), DumpError> {
+        self.row(&Line::TakenSlug((&slug, link).into()))
+    }
+
     fn usage(&mut self, row: &UsageRow) -> Result<(), DumpError> {
         if !self.filter.has(DumpKind::Usage) || !self.accounts.contains(&row.spender.account_id) {
             return Ok(());
@@ -244,6 +260,7 @@ fn found<T>(result: Result<T, DirectoryError>) -> Result<T, DumpError> {
         | DirectoryError::PlanExists(_)
         | DirectoryError::PlanInUse(_)
         | DirectoryError::KeysFull
-        | DirectoryError::KeyEnded => DumpError::NoAccount,
+        | DirectoryError::KeyEnded
+        | DirectoryError::KeyRotated => DumpError::NoAccount,
     })
 }

@@ -40,6 +40,7 @@ pub fn read_plans(mut dump: impl BufRead) -> Result<Vec<Plan>, String> {
             | Line::ClickDay(_)
             | Line::Click(_)
             | Line::Conversion(_)
+            | Line::TakenSlug(_)
             | Line::Usage(_)
             | Line::End(_) => {}
         }

@@ -46,10 +46,25 @@ pub struct Restored {
     pub counters: u64,
     /// Links.
     pub links: u64,
-    /// Clicks, days of clicks, and conversions.
+    /// Days of clicks.
+    pub click_days: u64,
+    /// Clicks.
     pub clicks: u64,
+    /// Conversions.
+    pub conversions: u64,
+    /// Slugs that stay taken though their links are gone.
+    pub taken_slugs: u64,
     /// Usage.
     pub usage: u64,
+}
+
+impl Restored {
+    fn rows(&self) -> u64 {
+        let Self { plans, accounts, keys, counters, links, click_days, clicks, conversions, taken_slugs, usage } =
+            *self;
+        let kinds = [plans, accounts, keys, counters, links, click_days, clicks, conversions, taken_slugs, usage];
+        kinds.into_iter().fold(0, u64::saturating_add)
+    }
 }
 
 /// Fills an empty store from a dump: all of it, or nothing. It is on disk when this returns.
@@ -128,7 +143,7 @@ fn put(restore: &Restore<'_>, line: &Line, restored: &mut Restored) -> Result<()
         Line::ClickDay(line) => {
             let (link, day, tallies) = line.check()?;
             restore.put_click_day(link, day, &tallies)?;
-            &mut restored.clicks
+            &mut restored.click_days
         }
         Line::Click(line) => {
             restore.put_click(&line.check()?)?;
@@ -136,7 +151,12 @@ fn put(restore: &Restore<'_>, line: &Line, restored: &mut Restored) -> Result<()
         }
         Line::Conversion(line) => {
             restore.put_conversion(&line.check()?)?;
-            &mut restored.clicks
+            &mut restored.conversions
+        }
+        Line::TakenSlug(line) => {
+            let (slug, link) = line.check()?;
+            restore.put_taken_slug(&slug, link)?;
+            &mut restored.taken_slugs
         }
         Line::Usage(line) => {
             restore.put_usage(&line.check()?)?;
@@ -149,9 +169,7 @@ fn put(restore: &Restore<'_>, line: &Line, restored: &mut Restored) -> Result<()
 
 /// The end line shows that nothing was cut off; it counts the rows and nothing follows it.
 fn check_end(end: &EndLine, restored: &Restored, dump: &mut impl BufRead) -> Result<(), String> {
-    let Restored { plans, accounts, keys, counters, links, clicks, usage } = *restored;
-    let kinds = [plans, accounts, keys, counters, links, clicks, usage];
-    let rows = kinds.into_iter().fold(0, u64::saturating_add);
+    let rows = restored.rows();
     if end.rows != rows {
         return Err(format!("the dump says that it has {} rows, and has {rows}", end.rows));
     }

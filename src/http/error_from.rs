@@ -46,6 +46,9 @@ impl From<DirectoryError> for ApiError {
             DirectoryError::KeyEnded => {
                 Self::Conflict("The key is revoked or expired. Create a new one instead.".to_owned())
             }
+            DirectoryError::KeyRotated => Self::Conflict(
+                "The key was rotated before. Rotate the key that took its place, or create a new one.".to_owned(),
+            ),
             DirectoryError::Store(error) => Self::Store(error),
         }
     }

@@ -8,11 +8,15 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::rt::net::TcpStream;
+use actix_web::web::Bytes;
 use parking_lot::Mutex;
 use rustix::net::{Shutdown, shutdown, sockopt};
 
@@ -24,6 +28,8 @@ const LOOK: Duration = Duration::from_secs(5);
 /// The look at which a connection has surely been without a request that runs for all of the pause that it may make, and
 /// then all of the time for the next head: one more than fit in, because it began between two.
 const IDLE_LOOKS: u64 = (KEEP_ALIVE.as_secs() + HEAD_TIMEOUT.as_secs()).div_ceil(LOOK.as_secs()) + 1;
+/// Bytes of a body that are handed over at a time: as many as actix-web gathers before it writes.
+const PIECE_BYTES: usize = 32 * 1024;
 /// How long a client may take nothing of what it is sent: as long as for the upstream by default.
 const UNTAKEN_MAX_MS: u32 = 60_000;
 
@@ -124,6 +130,49 @@ impl Connection {
     }
 }
 
+impl RunningRequest {
+    /// The body of the request's answer: while a long one is handed over, the request runs.
+    pub(crate) fn until_handed_over(self, body: BoxBody) -> BoxBody {
+        let size = body.size();
+        match size {
+            BodySize::None => body,
+            BodySize::Sized(bytes) if usize::try_from(bytes).is_ok_and(|bytes| bytes <= PIECE_BYTES) => body,
+            BodySize::Sized(_) | BodySize::Stream => {
+                BoxBody::new(LongBody { size, body, rest: Bytes::new(), _running: self })
+            }
+        }
+    }
+}
+
+/// A body that is handed over piece by piece: one that comes whole would be taken at once, long before the client has it.
+struct LongBody {
+    size: BodySize,
+    body: BoxBody,
+    /// Of what the body gave last.
+    rest: Bytes,
+    _running: RunningRequest,
+}
+
+impl MessageBody for LongBody {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.size
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let this = self.get_mut();
+        if this.rest.is_empty() {
+            match Pin::new(&mut this.body).poll_next(cx) {
+                Poll::Ready(Some(Ok(bytes))) => this.rest = bytes,
+                other => return other,
+            }
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES));
+        Poll::Ready(Some(Ok(piece)))
+    }
+}
+
 impl Drop for RunningRequest {
     fn drop(&mut self) {
         // In this order: it is not idle in between.
@@ -194,6 +243,34 @@ mod tests {
 
             drop(connection);
             assert!(all.open.lock().sockets.is_empty());
+        });
+    }
+
+    #[test]
+    fn a_connection_is_not_idle_while_a_long_answer_is_handed_over() {
+        actix_web::rt::System::new().block_on(async {
+            let (mut client, stream) = connect();
+            let all = Arc::new(Connections::default());
+            let connection = all.note(&stream).unwrap();
+            let mut read = || client.read(&mut [0]).map_err(|error| error.kind());
+            let whole = BoxBody::new(Bytes::from(vec![7; 2 * PIECE_BYTES + 1]));
+            let mut body = connection.begin().until_handed_over(whole);
+            assert_eq!(body.size(), BodySize::Sized(2 * PIECE_BYTES as u64 + 1));
+
+            for bytes in [PIECE_BYTES, PIECE_BYTES, 1] {
+                (0..5).for_each(|_look| all.end_idle(2));
+                assert_eq!(read(), Err(io::ErrorKind::WouldBlock));
+                let piece = std::future::poll_fn(|cx| Pin::new(&mut body).poll_next(cx)).await;
+                assert_eq!(piece.unwrap().unwrap().len(), bytes);
+            }
+            assert!(std::future::poll_fn(|cx| Pin::new(&mut body).poll_next(cx)).await.is_none());
+            drop(body);
+            (0..2).for_each(|_look| all.end_idle(2));
+            assert_eq!(read(), Ok(0));
+
+            // One that is short is taken at once.
+            drop(connection.begin().until_handed_over(BoxBody::new(Bytes::from_static(b"short"))));
+            assert_eq!(connection.socket.running.load(Ordering::Relaxed), 0);
         });
     }
 }

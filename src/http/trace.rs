@@ -50,7 +50,7 @@ async fn answer<B: MessageBody + 'static>(
     next: Next<B>,
     started: Stopwatch,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let _running = request.conn_data::<Connection>().map(Connection::begin);
+    let running = request.conn_data::<Connection>().map(Connection::begin);
     let mut response = match check_head(&request).and_then(|()| judge(&mut request, &state, listener)) {
         // An error of a handler, a guard or of the routing arrives as an answer, too.
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
@@ -66,7 +66,10 @@ async fn answer<B: MessageBody + 'static>(
     state.metrics.count_response(listener, response.status(), duration_us);
     usage::note_answer(&state, &response, Duration::from_micros(duration_us));
     log(&response, &state, duration_us);
-    Ok(response)
+    Ok(match running {
+        Some(running) => response.map_body(|_head, body| running.until_handed_over(body)),
+        None => response,
+    })
 }
 
 fn check_head(request: &ServiceRequest) -> Result<(), ApiError> {

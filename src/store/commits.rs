@@ -26,11 +26,6 @@ impl Commits {
         self.done.load(Ordering::SeqCst) >= number
     }
 
-    /// How many have begun.
-    pub(super) fn begun(&self) -> u64 {
-        self.begun.load(Ordering::Relaxed)
-    }
-
     /// Begins a commit; answers its number. To be called before the engine is asked to write.
     pub(super) fn begin(&self) -> u64 {
         self.begun.fetch_add(1, Ordering::SeqCst).saturating_add(1)

@@ -39,6 +39,7 @@ struct Shared {
     /// When the oldest write was made that a commit has begun to cover and that is not on disk; 0: none.
     syncing_us: AtomicU64,
     commits: Arc<Commits>,
+    successes: AtomicU64,
     failures: AtomicU64,
 }
 
@@ -94,6 +95,7 @@ impl Committer {
             written_us: AtomicU64::new(0),
             syncing_us: AtomicU64::new(0),
             commits: Arc::default(),
+            successes: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         });
         let worker = Arc::clone(&shared);
@@ -131,9 +133,10 @@ impl Committer {
         Arc::clone(&self.shared.commits)
     }
 
-    /// Commits that were made, and that failed.
+    /// Commits that ended, and those of them that failed.
     pub(super) fn totals(&self) -> (u64, u64) {
-        (self.shared.commits.begun(), self.shared.failures.load(Ordering::Relaxed))
+        let failures = self.shared.failures.load(Ordering::Relaxed);
+        (self.shared.successes.load(Ordering::Relaxed).saturating_add(failures), failures)
     }
 
     /// How many wait for a commit, and for how many microseconds what was written has waited to be on disk.
@@ -218,6 +221,7 @@ impl Shared {
         match result {
             Ok(()) => {
                 self.commits.finish(number);
+                self.successes.fetch_add(1, Ordering::Relaxed);
                 self.syncing_us.store(0, Ordering::SeqCst);
             }
             Err(reason) => {

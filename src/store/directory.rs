@@ -44,6 +44,9 @@ pub enum DirectoryError {
     /// The key is revoked or expired, and stays so.
     #[error("the key is revoked or expired")]
     KeyEnded,
+    /// Another key took the key's place.
+    #[error("the key was rotated before")]
+    KeyRotated,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

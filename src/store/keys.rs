@@ -111,10 +111,11 @@ impl Store {
     }
 
     /// Puts `successor` beside a live key, which ends at `old_ends_at` or at its own expiry,
-    /// whichever comes first. The successor takes over name, scope and length of life.
+    /// whichever comes first. The successor takes over name, scope and length of life; so a key is rotated once, as
+    /// its own length of life is not known afterwards.
     ///
     /// # Errors
-    /// When there is no such key, it has ended, the account is full, or the store fails.
+    /// When there is no such key, it has ended or was rotated before, the account is full, or the store fails.
     pub fn rotate_key(
         &self,
         id: KeyId,
@@ -126,9 +127,12 @@ impl Store {
         self.write(|lock| {
             let old = self.get_key(id, owner)?.key;
             ensure_live(&old, by.at)?;
+            if old.rotated_at.is_some() {
+                return Err(DirectoryError::KeyRotated);
+            }
             let new = successor.of(&old, by.at);
             let ends_at = old.expires_at.map_or(old_ends_at, |own| own.min(old_ends_at));
-            let retired = Key { expires_at: Some(ends_at), ..old };
+            let retired = Key { expires_at: Some(ends_at), rotated_at: Some(by.at), ..old };
             let room = self.room_for_key(retired.account_id, Some(&retired), by.at)?;
             // The removal comes last: it may be the retired key that makes room.
             let puts = [Change::PutKey(retired), Change::PutKey(new.clone())];

@@ -129,6 +129,20 @@ impl Store {
         })
     }
 
+    /// The slugs that stay taken though their links went with their accounts, and those links' ids; in the order of the
+    /// slugs, safe beside writes, but not a snapshot.
+    pub fn taken_slugs(&self) -> impl Iterator<Item = Result<(Slug, LinkId), StoreError>> + '_ {
+        self.trees.slugs.iter().filter_map(|row| {
+            let taken = || {
+                let (key, id) = row.map_err(engine("list slugs"))?;
+                let parsed = codec::parse_link_id(&id).and_then(|id| Ok((codec::parse_slug(&key)?, id)));
+                let (slug, id) = parsed.map_err(damaged("slugs", &key))?;
+                Ok(self.find_link(id).is_none().then_some((slug, id)))
+            };
+            taken().transpose()
+        })
+    }
+
     /// All links of an account, deleted ones too, the oldest first.
     pub fn links_of(&self, account: AccountId) -> impl Iterator<Item = Result<Arc<Link>, StoreError>> + '_ {
         self.trees.account_links.scan_prefix(account.as_bytes()).keys().filter_map(|key| {

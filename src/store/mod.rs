@@ -74,7 +74,7 @@ pub use self::keys::{KEYS_PER_ACCOUNT_MAX, KeyUse};
 pub use self::last_uses::LAST_USES_PER_STEP;
 pub use self::links::LinkError;
 pub use self::memory::{AccountCounter, Holder};
-pub use self::open::OpenError;
+pub use self::open::{OpenError, make_private_dir};
 pub use self::recording::{Event, VisitorId};
 pub use self::records::AuditEntry;
 pub use self::records_links::Tallies;

@@ -181,10 +181,12 @@ impl Store {
     /// When the disk refuses.
     pub fn close(&self) -> Result<(), StoreError> {
         if let Err(error) = self.write_usage() {
-            // It must not keep counters from being settled.
+            // Neither of the two must keep counters from being settled.
             tracing::error!(error = &error as &dyn std::error::Error, "could not write the last usage to the store");
         }
-        self.write_all_last_uses()?;
+        if let Err(error) = self.write_all_last_uses() {
+            tracing::error!(error = &error as &dyn std::error::Error, "could not write the last uses of keys");
+        }
         self.writing.lock().is_closed = true;
         self.counters.settle_all()?;
         self.write_phase(Phase::Closed)?;
@@ -257,7 +259,11 @@ fn prepare(dir: &Path) -> Result<(Lock, Marker), OpenError> {
 }
 
 #[cfg(unix)]
-fn make_private_dir(dir: &Path) -> io::Result<()> {
+/// Makes a directory that only its owner may read, unless it is there.
+///
+/// # Errors
+/// When the system refuses.
+pub fn make_private_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::domain::account::Account;
 use crate::domain::click::Click;
 use crate::domain::id::{AccountId, LinkId};
-use crate::domain::link::Link;
+use crate::domain::link::{Link, Slug};
 use crate::domain::plan::Plan;
 use crate::domain::time::Day;
 use crate::domain::usage::UsageRow;
@@ -152,6 +152,19 @@ impl Restore<'_> {
         self.insert(&trees.slugs, link.slug.as_str().as_bytes(), id, || format!("slug {}", link.slug))?;
         let listed = codec::account_link_key(link.account_id, link.id);
         self.insert(&trees.account_links, &listed, fate, || format!("link {}", link.id))
+    }
+
+    /// Adds a slug that stays taken, though its link went with its account. The link may have come all the same: of an
+    /// account that was deleted while it was dumped.
+    ///
+    /// # Errors
+    /// When another link has it, or the store fails.
+    pub fn put_taken_slug(&self, slug: &Slug, link: LinkId) -> Result<(), RestoreError> {
+        let has_come = self.store.trees.slugs.get(slug.as_str()).map_err(engine("look a slug up"))?;
+        if has_come.is_some_and(|owner| owner == link.as_bytes()) {
+            return Ok(());
+        }
+        self.insert(&self.store.trees.slugs, slug.as_str().as_bytes(), link.as_bytes(), || format!("slug {slug}"))
     }
 
     /// Adds a click.

@@ -128,6 +128,22 @@ fn a_young_backup_is_not_made_again_at_the_start_and_one_of_the_future_puts_noth
 }
 
 #[test]
+fn an_old_backup_that_is_not_removed_makes_no_failure_of_the_new_one() {
+    let setup = Setup::new();
+    // As a directory, it cannot be removed.
+    let stuck = setup.dir().join("klinky-2024-01-01T00-00-00Z.jsonl");
+    fs::create_dir_all(stuck).unwrap();
+
+    let backups = setup.start(1).unwrap();
+    setup.wait(&backups);
+    setup.clock.advance(HOUR);
+    setup.wait(&backups);
+
+    assert_eq!(names(&setup.dir()), ["klinky-2024-01-01T00-00-00Z.jsonl", "klinky-2024-01-15T15-30-00Z.jsonl"]);
+    assert_eq!(backups.totals().failures(), 0);
+}
+
+#[test]
 fn a_clock_that_was_set_back_does_not_stop_backups() {
     let setup = Setup::new();
     let backups = setup.start(1).unwrap();

@@ -199,7 +199,7 @@ fn a_restored_dump_dumps_as_it_was() {
     201
     content-type: application/json
 
-    {"plans":5,"accounts":3,"keys":7,"counters":2,"links":0,"clicks":0,"usage":2}
+    {"plans":5,"accounts":3,"keys":7,"counters":2,"links":0,"click_days":0,"clicks":0,"conversions":0,"taken_slugs":0,"usage":2}
     "#);
     let second = dump(&second_server);
     assert_eq!(rows(&second), rows(&first));

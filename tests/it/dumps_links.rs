@@ -95,6 +95,23 @@ fn what_a_link_did_before_goes_on_after_a_restore() {
 }
 
 #[test]
+fn a_slug_stays_taken_after_a_restore_though_its_account_is_gone() {
+    let server = Server::start();
+    let (first, second) = (server.account("scale"), server.account("scale"));
+    let printed = json!({"name": "Printed", "slug": "printed", "destination_url": "https://example.com"});
+    assert_eq!(post(&server, &first, &printed).status, 201);
+    server.admin_ok("DELETE", &format!("/accounts/{}", first.id), &Value::Null);
+    let dumped = dump(&server);
+
+    let other = Server::start();
+    let answer = restore(&other, &dumped);
+
+    assert!(answer.body.contains(r#""links":0"#) && answer.body.contains(r#""taken_slugs":1"#), "{answer}");
+    assert_eq!(rows(&dump(&other)), rows(&dumped));
+    assert_eq!(post(&other, &second, &printed).status, 409);
+}
+
+#[test]
 fn a_line_of_a_link_that_contradicts_others_is_refused_and_nothing_is_kept() {
     let (server, account, id, _cookie) = furnished();
     let dumped = dump(&server);
@@ -153,7 +170,10 @@ fn the_golden_dump_of_links_comes_back_as_it_is() {
 
     let answer = restore(&server, GOLDEN);
 
-    assert_eq!(answer.body, r#"{"plans":4,"accounts":1,"keys":1,"counters":1,"links":2,"clicks":4,"usage":0}"#);
+    assert_eq!(
+        answer.body,
+        r#"{"plans":4,"accounts":1,"keys":1,"counters":1,"links":2,"click_days":1,"clicks":2,"conversions":1,"taken_slugs":0,"usage":0}"#
+    );
     assert_eq!(rows(&dump(&server)), rows(GOLDEN));
     assert_eq!(visit(&server, "spring", "CF-IPCountry: DE").header("location"), Some("https://example.com/dort"));
 }

@@ -110,7 +110,7 @@ fn a_line_that_does_not_read_is_refused_by_its_number() {
     two objects on a line: 422 line 20: trailing characters at column 112
     an array: 422 line 20: must be a JSON object
     a number: 422 line 20: must be a JSON object
-    an unknown kind: 422 line 20: unknown variant `webhook`, expected one of `header`, `plan`, `account`, `key`, `counter`, `link`, `click_day`, `click`, `conversion`, `usage`, `end` at column 17
+    an unknown kind: 422 line 20: unknown variant `webhook`, expected one of `header`, `plan`, `account`, `key`, `counter`, `link`, `click_day`, `click`, `conversion`, `taken_slug`, `usage`, `end` at column 17
     no kind: 422 line 20: missing field `kind` at column 10
     a second header: 422 line 20: a second header
     an unknown field: 422 line 7: unknown field `vip`, expected one of `id`, `name`, `email`, `plan`, `custom_limit`, `trial`, `suspended`, `created_at`, `updated_at`

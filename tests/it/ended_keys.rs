@@ -176,6 +176,23 @@ fn a_key_that_has_ended_is_not_rotated() {
 }
 
 #[test]
+fn a_key_is_rotated_once() {
+    let holder = Holder::on("growth");
+    let path = format!("/keys/{}", holder.account.key_id);
+    assert_eq!(holder.rotate(&json!({"grace_seconds": 60})).status, 201);
+
+    let again = holder.rotate(&json!({}));
+    holder.server.admin_ok("PATCH", &path, &json!({"expires_at": null}));
+    let kept_after_all = holder.rotate(&json!({}));
+
+    assert_eq!(
+        (again.status, again.detail().as_str()),
+        (409, "The key was rotated before. Rotate the key that took its place, or create a new one.")
+    );
+    assert_eq!((kept_after_all.status, kept_after_all.json()["expires_at"].is_null()), (201, true));
+}
+
+#[test]
 fn a_hundred_live_keys_are_the_most() {
     let holder = Holder::on("growth");
     for number in 2..=100 {

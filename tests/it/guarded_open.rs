@@ -292,7 +292,7 @@ fn a_marker_that_is_not_ours_is_refused() {
 
     insta::assert_snapshot!(with(|_marker| String::new()), @"the store in DIR is damaged: its klinky.json does not read: EOF while parsing a value at line 1 column 0; nothing was changed. Move DIR away and run `klinky restore BACKUP --data-dir DIR` with your newest dump");
     insta::assert_snapshot!(with(|_marker| "{}".to_owned()), @"the store in DIR is damaged: its klinky.json does not read: missing field `format` at line 1 column 2; nothing was changed. Move DIR away and run `klinky restore BACKUP --data-dir DIR` with your newest dump");
-    insta::assert_snapshot!(with(|marker| marker.replace("\"version\":2", "\"version\":3")), @"DIR was written by a later version of klinky (store version 3, this one knows 2); run that version");
+    insta::assert_snapshot!(with(|marker| marker.replace("\"version\":3", "\"version\":4")), @"DIR was written by a later version of klinky (store version 4, this one knows 3); run that version");
     insta::assert_snapshot!(with(|marker| marker.replace("klinky-store", "other")), @r#"DIR is not a klinky data directory: it holds a klinky.json of format "other"; name an empty or new directory with --data-dir"#);
 }
 

@@ -185,11 +185,11 @@ fn a_directory_of_an_earlier_version_opens_and_is_of_this_one_from_then_on() {
     open(dir.path(), Duration::ZERO).close().unwrap();
     let path = dir.path().join("klinky.json");
     let marker = || std::fs::read_to_string(&path).unwrap();
-    let earlier = marker().replace("\"version\":2", "\"version\":1");
+    let earlier = marker().replace("\"version\":3", "\"version\":1");
     std::fs::write(&path, &earlier).unwrap();
 
     open(dir.path(), Duration::ZERO).close().unwrap();
 
     assert_ne!(marker(), earlier);
-    assert!(marker().contains("\"version\":2"), "{}", marker());
+    assert!(marker().contains("\"version\":3"), "{}", marker());
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use klinky::table::Table;
+use klinky::dump::table::Table;
 
 use crate::admin::call;
 use crate::dumps::GOLDEN;

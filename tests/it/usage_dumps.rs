@@ -41,7 +41,10 @@ fn usage_comes_back_as_it_was_and_goes_on() {
     other.set_clock("2024-01-15T15:10:00Z");
     let answer = restore(&other, &dumped);
 
-    assert_eq!(answer.body, r#"{"plans":4,"accounts":2,"keys":3,"counters":3,"links":0,"clicks":0,"usage":6}"#);
+    assert_eq!(
+        answer.body,
+        r#"{"plans":4,"accounts":2,"keys":3,"counters":3,"links":0,"click_days":0,"clicks":0,"conversions":0,"taken_slugs":0,"usage":6}"#
+    );
     assert_eq!(rows(&dump(&other)), rows(&dumped));
     assert_eq!(used(&other, &account), before);
     assert_eq!(before["total"]["used"], 40);
@@ -56,7 +59,10 @@ fn the_golden_dump_of_usage_comes_back_as_it_is() {
 
     let answer = restore(&server, GOLDEN);
 
-    assert_eq!(answer.body, r#"{"plans":4,"accounts":2,"keys":3,"counters":3,"links":0,"clicks":0,"usage":6}"#);
+    assert_eq!(
+        answer.body,
+        r#"{"plans":4,"accounts":2,"keys":3,"counters":3,"links":0,"click_days":0,"clicks":0,"conversions":0,"taken_slugs":0,"usage":6}"#
+    );
     assert_eq!(rows(&dump(&server)), rows(GOLDEN));
 }
 

@@ -384,7 +384,7 @@ fn what_cannot_be_verified_is_said() {
     let running = verify(temp.path());
     process.stop();
     let marker = fs::read_to_string(temp.path().join("klinky.json")).unwrap();
-    fs::write(temp.path().join("klinky.json"), marker.replace("\"version\":2", "\"version\":9")).unwrap();
+    fs::write(temp.path().join("klinky.json"), marker.replace("\"version\":3", "\"version\":9")).unwrap();
     let newer = verify(temp.path());
 
     let said = |ended: &Ended| {
@@ -393,5 +393,5 @@ fn what_cannot_be_verified_is_said() {
     };
     insta::assert_snapshot!(said(&nothing), @"klinky: there is no klinky data directory at DIR");
     insta::assert_snapshot!(said(&running), @"klinky: DIR is in use by another klinky process; stop that one first, or name another directory with --data-dir");
-    insta::assert_snapshot!(said(&newer), @"klinky: DIR was written by a later version of klinky (store version 9, this one knows 2); run that version");
+    insta::assert_snapshot!(said(&newer), @"klinky: DIR was written by a later version of klinky (store version 9, this one knows 3); run that version");
 }

@@ -6,7 +6,7 @@ mod keys;
 mod lockout;
 mod plans;
 mod stats;
-mod whole;
+mod store;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -14,7 +14,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, HttpRequest, web};
 
 pub(crate) use self::lockout::Lockouts;
-pub(crate) use self::whole::DUMPS_MAX;
+pub(crate) use self::store::DUMPS_MAX;
 use super::error::ApiError;
 use super::{State, client, extract, nothing_here, request_id};
 use crate::domain::id::AccountId;
@@ -26,7 +26,7 @@ pub(crate) fn routes(routes: &mut web::ServiceConfig) {
             .configure(plans::routes)
             .configure(accounts::routes)
             .configure(keys::routes)
-            .configure(whole::routes)
+            .configure(store::routes)
             .configure(stats::routes)
             .default_service(web::to(nothing_here))
             .wrap(from_fn(by_admin_token)),

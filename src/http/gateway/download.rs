@@ -13,11 +13,10 @@ use hyper::body::{Body, Incoming};
 use tokio::time::Sleep;
 
 use super::fault::{Cause, Fault};
+use super::once_more::once_more;
 use super::pool::{Connection, Pool};
-use super::turn::once_more;
 use super::upload::{Progress, UploadState};
 use super::watch::Watch;
-use crate::http::idle::RunningRequest;
 
 /// Bytes from which on an answer is sent in pieces: its own system calls are little beside them.
 const AT_HAND_BYTES_MAX: usize = 16 * 1024;
@@ -37,8 +36,6 @@ pub(crate) struct Download {
     patience: Option<Pin<Box<Sleep>>>,
     /// Runs while the body is sent in pieces.
     watch: Option<Watch>,
-    /// What the client's connection is held by.
-    _running: Option<RunningRequest>,
 }
 
 impl Download {
@@ -48,22 +45,11 @@ impl Download {
         pool: Rc<Pool>,
         upload: Rc<Progress>,
         timeout: Duration,
-        running: Option<RunningRequest>,
     ) -> Self {
         let size = body.size_hint().exact().map_or(BodySize::Stream, BodySize::Sized);
         let connection = Some(connection);
-        let mut download = Self {
-            read: None,
-            body,
-            size,
-            connection,
-            pool,
-            upload,
-            timeout,
-            patience: None,
-            watch: None,
-            _running: running,
-        };
+        let mut download =
+            Self { read: None, body, size, connection, pool, upload, timeout, patience: None, watch: None };
         if download.body.is_end_stream() {
             download.finish();
         }

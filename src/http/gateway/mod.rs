@@ -13,10 +13,10 @@ mod download;
 mod exchange;
 mod fault;
 mod hops;
+mod once_more;
 mod pool;
 mod request_head;
 mod response_head;
-mod turn;
 mod upload;
 mod verdict;
 mod watch;
@@ -34,7 +34,6 @@ use self::pool::Pool;
 pub(crate) use self::verdict::Route;
 use super::error::ApiError;
 use super::guard::{self, Asked};
-use super::idle::Connection;
 use super::notes::Notes;
 use super::{State, cors, idempotency};
 use crate::domain::endpoint::EndpointName;
@@ -113,9 +112,7 @@ async fn answer(
     let (answer, connection, upload) = exchange.run(payload).await?;
     let (head, body) = answer.into_parts();
     let built = response_head::build(&head, request.version()).map_err(Fault::Malformed)?;
-    // It runs until the client has all of it.
-    let running = request.conn_data::<Connection>().map(Connection::begin);
-    let mut download = Download::new(body, connection, Rc::clone(pool), upload, settings.timeout, running);
+    let mut download = Download::new(body, connection, Rc::clone(pool), upload, settings.timeout);
     if let Some(size) = response_head::bodiless(request, &head) {
         return Ok(built.set_body(BoxBody::new(Bodiless(size))));
     }

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use super::fault::Fault;
-use super::turn::once_more;
+use super::once_more::once_more;
 use super::upload::Upload;
 use crate::clock::Stopwatch;
 use crate::config::GatewaySettings;

@@ -1,4 +1,4 @@
-//! Waiting for what is as good as there.
+//! A look at what is as good as there, without waiting for the network.
 
 use std::task::{Context, Poll};
 

@@ -19,7 +19,6 @@ use crate::http::error::ApiError;
 use crate::http::extract::{BODY_SECS_MAX, PageQuery, Query, field};
 use crate::http::views::{AuditView, List};
 use crate::http::{State, block, resource};
-use crate::store::unless_full;
 
 /// Bytes of a dump that are sent at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -51,9 +50,8 @@ async fn dump(state: web::Data<State>, request: HttpRequest) -> Result<HttpRespo
     actix_web::rt::task::spawn_blocking(move || {
         let (_entered, _place) = (span.enter(), place);
         let mut out = ChunkWriter { sender, chunk: Vec::with_capacity(CHUNK_BYTES) };
-        let recorded = state.recorder.catch_up().and_then(|()| unless_full(state.store.record_all_deferred()));
-        let recorded = recorded.and_then(|()| unless_full(state.store.fold_all_usage())).map_err(DumpError::from);
-        let written = recorded.and_then(|()| dump::write(&state.store, &filter, now, &mut out));
+        let caught_up = state.recorder.catch_up().map_err(DumpError::from);
+        let written = caught_up.and_then(|()| dump::write(&state.store, &filter, now, &mut out));
         if let Err(error) = written.and_then(|()| Ok(out.send(None)?)) {
             tracing::warn!(error = &error as &dyn std::error::Error, "a dump was cut off");
         }
