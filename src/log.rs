@@ -246,7 +246,9 @@ mod tests {
         let log = Log::start(FullForAWhile { written: Arc::clone(&written), calls: 0 }).unwrap();
         let lines = Arc::clone(&log.lines);
         let wait_for_lost = |lost| {
+            let waiting = Stopwatch::start();
             while lines.waiting.lock().lost < lost {
+                assert!(waiting.elapsed_us() < 60_000_000, "{lost} lines are never lost");
                 thread::yield_now();
             }
         };

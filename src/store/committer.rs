@@ -294,6 +294,7 @@ mod tests {
         let mut waits = committer.commit_if_due();
         let first_waits = waits.is_some();
         while waits.is_none() {
+            assert!(counted.elapsed_us() < 60_000_000, "no request waits");
             std::thread::yield_now();
             waits = committer.commit_if_due();
         }

@@ -14,7 +14,7 @@ use klinky::store::Store;
 use tempfile::TempDir;
 
 use crate::harness::{START, at};
-use crate::process::{Process, big_dump, klinky, rows, run};
+use crate::process::{Process, big_dump, klinky, rows, run, wait_until};
 use crate::store::{author, open};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -46,9 +46,7 @@ impl Setup {
     /// Waits until a backup was made at the instant that the clock shows.
     fn wait(&self, backups: &Backups) {
         let now_secs = u64::try_from(self.clock.now().as_secs()).unwrap();
-        while backups.totals().newest_secs() != now_secs {
-            std::thread::yield_now();
-        }
+        wait_until("a backup is made", || backups.totals().newest_secs() == now_secs);
     }
 
     /// Puts a file there.
@@ -164,9 +162,7 @@ fn a_backup_that_fails_is_counted_leaves_the_others_alone_and_is_tried_again() {
     fs::create_dir(setup.dir().join("klinky-backup.new")).unwrap();
 
     let backups = setup.start(1).unwrap();
-    while backups.totals().failures() == 0 {
-        std::thread::yield_now();
-    }
+    wait_until("a backup fails", || backups.totals().failures() > 0);
     assert_eq!(names(&setup.dir()), ["klinky-2024-01-01T00-00-00Z.jsonl", "klinky-backup.new"]);
     fs::remove_dir(setup.dir().join("klinky-backup.new")).unwrap();
     setup.clock.advance(Duration::from_secs(60));
@@ -213,9 +209,7 @@ fn a_server_backs_up_says_so_and_shows_it_in_its_metrics() {
         line.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
     };
 
-    while metric("klinky_backup_newest_timestamp_seconds ") == 0 {
-        std::thread::yield_now();
-    }
+    wait_until("the metrics show a backup", || metric("klinky_backup_newest_timestamp_seconds ") > 0);
 
     assert_eq!(metric("klinky_backup_failures_total "), 0);
     assert_eq!(fs::metadata(&backups).unwrap().permissions().mode() & 0o777, 0o700);

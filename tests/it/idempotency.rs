@@ -6,6 +6,7 @@ use std::sync::Barrier;
 use serde_json::json;
 
 use crate::harness::{Account, Exchange, Server};
+use crate::process::wait_until;
 
 const MIB: usize = 1024 * 1024;
 
@@ -345,9 +346,7 @@ fn a_client_that_goes_away_while_it_sends_leaves_the_key_free() {
     let mut stream = server.public.connect();
     let head = "POST /api/v1/public/links/018d0d80-0000-7000-8000-000000000001/clicks HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\n";
     write!(stream, "{head}X-API-Key: {}\r\nContent-Length: 9\r\n\r\nhalf", account.key).unwrap();
-    while server.used(&account.id) == 0 {
-        std::thread::yield_now();
-    }
+    wait_until("the request is counted", || server.used(&account.id) > 0);
     drop(stream);
 
     let answer = post(&server, &account, CLOSED, "Idempotency-Key: k", "{}");

@@ -18,6 +18,7 @@ use klinky::store::{KEPT_PER_ACCOUNT_MAX, Store};
 use tempfile::TempDir;
 
 use crate::harness::{START, at};
+use crate::process::wait_until;
 use crate::store::{RETENTION, author, open};
 
 const ACCOUNT: [u8; 16] = [1; 16];
@@ -230,9 +231,7 @@ fn housekeeping_forgets_what_has_expired_and_nothing_else() {
     }
 
     let mut housekeeping = Housekeeping::start(Arc::clone(&store), Arc::new(clock.clone()), RETENTION).unwrap();
-    while store.count_kept(account()) > 50 {
-        std::thread::yield_now();
-    }
+    wait_until("the expired answers are purged", || store.count_kept(account()) <= 50);
     housekeeping.stop();
 
     assert_eq!(store.find_kept(account(), &key("old 7"), at("2024-01-01T00:00:00Z")).unwrap(), None);

@@ -22,7 +22,7 @@ use serde_json::json;
 use crate::harness::{START, Server, at};
 use crate::link_redirects::{BROWSER, Site};
 use crate::link_routing::link;
-use crate::process::Process;
+use crate::process::{Process, wait_until};
 use crate::store::{RETENTION, author, open};
 
 /// All time.
@@ -103,9 +103,7 @@ fn housekeeping_purges_what_is_older_than_the_retention() {
     let retention = Retention { click_days: 1, ..RETENTION };
     let mut housekeeping =
         Housekeeping::start(Arc::clone(&store), Arc::new(ManualClock::at(at(START))), retention).unwrap();
-    while total(&store, id) > 2 {
-        std::thread::yield_now();
-    }
+    wait_until("the old clicks are purged", || total(&store, id) <= 2);
     housekeeping.stop();
 
     let (left, _total) = store.list_clicks(id, EVER, 0, 10).unwrap();

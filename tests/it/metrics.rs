@@ -10,6 +10,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::harness::{ADMIN_TOKEN, Server};
+use crate::process::wait_until;
 
 /// Samples by name and labels, as they stand in the text: `klinky_records{kind="key"}`.
 struct Scrape {
@@ -168,13 +169,8 @@ fn connections_are_counted_while_they_are_open() {
     let server = Server::start();
     let open = |scrape: &Scrape| scrape.value("klinky_connections{listener=\"public\"}");
     let wait_for = |wanted: f64| {
-        for _try in 0..2000 {
-            if (open(&scrape(&server)) - wanted).abs() < 0.1 {
-                return;
-            }
-            std::thread::yield_now();
-        }
-        panic!("never {wanted} connections, but {}", open(&scrape(&server)));
+        let what = format!("{wanted} connections are open");
+        wait_until(&what, || (open(&scrape(&server)) - wanted).abs() < 0.1);
     };
 
     let (first, second) = (server.public.connect(), server.public.connect());

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
+use klinky::clock::Stopwatch;
 use regex::Regex;
 use serde_json::Value;
 
@@ -14,6 +15,10 @@ use crate::harness::{ADMIN_TOKEN, JWT_SECRET, Listener, admin_request};
 
 /// How long a process may take to start, to say something, or to end, before a test fails.
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long what a test waits for may take: far longer than it does, also on a busy machine.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time between two looks: short beside what is waited for, long enough to leave it the processor.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The binary, with none of the variables that it reads.
 pub(crate) fn klinky(args: &[&str]) -> Command {
@@ -221,6 +226,17 @@ pub(crate) fn rows(dump: &str) -> Vec<&str> {
     let (end, rows) = lines.split_last().expect("a dump without an end line");
     assert_eq!(*end, format!(r#"{{"kind":"end","rows":{}}}"#, rows.len()));
     rows.to_vec()
+}
+
+/// Waits until something is so, which `what` names if that does not come.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let waiting = Stopwatch::start();
+    while !is_so() {
+        let is_late = u128::from(waiting.elapsed_us()) > WAIT_TIMEOUT.as_micros();
+        assert!(!is_late, "waited {WAIT_TIMEOUT:?} in vain until {what}");
+        pass(LOOK_EVERY);
+    }
 }
 
 /// Lets time pass, where a test is about an instant and not about an event.

@@ -5,8 +5,8 @@
 //! database was damaged. Lines that begin with `$ ` are run; what follows is
 //! what they print, but for what differs from run to run. `KLINKY_README=write` writes what they print now.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::fs::{self, DirEntry};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -16,7 +16,7 @@ use klinky::domain::window::Window;
 use regex::Regex;
 
 use crate::harness::redact;
-use crate::process::{self, big_dump};
+use crate::process::{self, big_dump, wait_until};
 use crate::upstream::{self, Upstream};
 
 const MARK: &str = "@@@ output of command";
@@ -228,9 +228,8 @@ fn damaged(dir: &Path) {
     assert_eq!(restored.code, Some(0), "{}", restored.stderr);
     let backups = dir.join("data/backups");
     let server = process::Process::start(process::klinky(&["serve", "--backup-dir", "data/backups"]).current_dir(dir));
-    while !fs::read_dir(&backups).unwrap().any(|file| file.unwrap().path().extension().is_some_and(|e| e == "jsonl")) {
-        std::thread::yield_now();
-    }
+    let is_backup = |file: io::Result<DirEntry>| file.unwrap().path().extension().is_some_and(|end| end == "jsonl");
+    wait_until("a backup is made", || fs::read_dir(&backups).unwrap().any(is_backup));
     server.stop();
     let database = dir.join("data/db/store/db");
     let mut bytes = fs::read(&database).unwrap();

@@ -7,26 +7,19 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::crash::now;
 use crate::crash_rounds::{AGENT, AT_0_MS, AT_100_MS, Setup, assert_whole};
 use crate::harness::admin_request;
 use crate::loop_disk::Disk;
-use crate::process::{Process, big_dump, klinky, pass, run, run_with_input};
+use crate::process::{Process, big_dump, klinky, pass, run, run_with_input, wait_until};
 
 const DISK_MIB: u64 = 160;
-/// How long a full disk, or room, may go unnoticed: far longer than it takes, also on a busy machine.
-const CHANGE_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn readiness(process: &Process) -> u16 {
     process.admin.exchange("GET /readyz").status
 }
 
 fn wait_for_readiness(process: &Process, wanted: u16) {
-    let since = now();
-    while readiness(process) != wanted {
-        assert!(since.elapsed() < CHANGE_TIMEOUT, "/readyz does not come to answer {wanted}");
-        pass(Duration::from_millis(5));
-    }
+    wait_until(&format!("/readyz answers {wanted}"), || readiness(process) == wanted);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use klinky::plans::first_plans;
 use klinky::store::{AccountCounter, Author, Store, StoreOptions};
 
 use crate::harness::{START, at};
+use crate::process::wait_until;
 
 /// Days as a server has them that nothing else was said to.
 pub(crate) const RETENTION: Retention = Retention { click_days: 90, usage_days: 30 };
@@ -69,9 +70,7 @@ fn housekeeping_purges_old_hours_and_keeps_the_running_one_and_the_one_before() 
     }
 
     let mut housekeeping = Housekeeping::start(Arc::clone(&store), Arc::new(clock), RETENTION).unwrap();
-    while store.counters_in(older).next().is_some() {
-        std::thread::yield_now();
-    }
+    wait_until("the old hours are purged", || store.counters_in(older).next().is_none());
     housekeeping.stop();
 
     let left: Vec<Window> = store.counters().map(|counter| counter.unwrap().window).collect();
@@ -130,9 +129,7 @@ fn a_store_that_is_not_strict_commits_by_itself() {
     count(&store, Window::at(at(START)), &counters);
 
     assert!(store.commit_if_due(&counters[0], Window::at(at(START))).is_none());
-    while store.stats().unwrap().commits == before {
-        std::thread::yield_now();
-    }
+    wait_until("the store commits", || store.stats().unwrap().commits > before);
 }
 
 #[test]

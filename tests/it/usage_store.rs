@@ -18,6 +18,7 @@ use klinky::housekeeping::{Housekeeping, Retention};
 use klinky::store::Store;
 
 use crate::harness::{START, at};
+use crate::process::wait_until;
 use crate::store::{RETENTION, author, open};
 
 pub(crate) fn account(store: &Store) -> AccountId {
@@ -143,9 +144,7 @@ fn housekeeping_purges_hours_older_than_the_retention_and_keeps_the_rest() {
     let retention = Retention { usage_days: 1, ..RETENTION };
     let mut housekeeping =
         Housekeeping::start(Arc::clone(&store), Arc::new(ManualClock::at(at(START))), retention).unwrap();
-    while store.usage().count() > 3 {
-        std::thread::yield_now();
-    }
+    wait_until("the old usage is purged", || store.usage().count() <= 3);
     housekeeping.stop();
 
     let left: Vec<(AccountId, Window)> =
