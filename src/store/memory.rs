@@ -238,21 +238,21 @@ impl Memory {
 
     /// Keeps a key of an account that is there; what was known of its last use stays.
     pub(super) fn put_key(&self, key: &Key) -> Result<(), StoreError> {
-        let Some(entry) = self.keys.get(&key.hash) else { return self.add_key(key) };
+        let Some(entry) = self.keys.get(&key.hash) else { return self.add_key(key, None) };
         entry.0.may_write.store(may_write(key), Ordering::Relaxed);
         entry.0.ends_at_ms.store(ends_at_ms(key), Ordering::Relaxed);
         Ok(())
     }
 
-    /// Keeps a key that was not there.
-    pub(super) fn add_key(&self, key: &Key) -> Result<(), StoreError> {
+    /// Keeps a key that was not there, and what the disk knows of its last use.
+    pub(super) fn add_key(&self, key: &Key, last_used: Option<Timestamp>) -> Result<(), StoreError> {
         let account = self.find_counter(key.account_id).ok_or_else(|| dangling("accounts", &key.account_id))?.0;
         self.keys.insert(ByHash(Box::new(KeyEntry {
             hash: key.hash,
             id: key.id,
             account,
             ends_at_ms: AtomicI64::new(ends_at_ms(key)),
-            last_used_ms: AtomicI64::new(NEVER_USED_MS),
+            last_used_ms: AtomicI64::new(last_used.map_or(NEVER_USED_MS, Timestamp::as_millis)),
             is_touched: AtomicBool::new(false),
             may_write: AtomicBool::new(may_write(key)),
         })));
@@ -261,11 +261,6 @@ impl Memory {
 
     pub(super) fn remove_key(&self, hash: &KeyHash) {
         self.keys.remove(hash);
-    }
-
-    /// Sets what the disk knows of a key's last use. False if there is no such key.
-    pub(super) fn set_last_used(&self, hash: &KeyHash, at: Timestamp) -> bool {
-        self.keys.get(hash).map(|key| key.0.last_used_ms.store(at.as_millis(), Ordering::Relaxed)).is_some()
     }
 
     /// Up to so many keys whose last use is newer here than on disk. Looks at all keys, from where it ended the last time.
