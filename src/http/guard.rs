@@ -98,15 +98,24 @@ pub(crate) async fn by_session<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let now = state.clock.now();
-    let by_key = request.path().ends_with("/keys/rate-limit") && request.headers().contains_key(headers::API_KEY);
+    let by_key = is_status(&request) && request.headers().contains_key(headers::API_KEY);
     let known = if by_key { look(&state, request.request(), now) } else { session(&state, request.request(), now) };
     pass(request, |request| next.call(request), known).await
 }
 
+/// The one call of account holders that a key opens as well.
+fn is_status(request: &ServiceRequest) -> bool {
+    path(request) == "/api/v1/public/keys/rate-limit"
+}
+
 /// The one call that costs more than a unit: one for each link.
 fn is_bulk(request: &ServiceRequest) -> bool {
-    // The path as the routes see it: `%62ulk` is the same call, and must not be a cheaper one.
-    request.method() == Method::POST && request.match_info().as_str() == "/api/v1/public/links/bulk"
+    request.method() == Method::POST && path(request) == "/api/v1/public/links/bulk"
+}
+
+/// The path as the routes see it: `%62ulk` is the same call, and must not be a cheaper one.
+fn path(request: &ServiceRequest) -> &str {
+    request.match_info().as_str()
 }
 
 /// Counts the links in the body of a bulk call, and hands the body on. A body that is none of a bulk call costs

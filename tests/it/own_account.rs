@@ -135,9 +135,21 @@ fn a_key_opens_only_the_status_among_a_sessions_calls() {
     let server = Server::start();
     let account = server.account("growth");
 
-    for path in ["/account", "/usage", "/keys", "/keys/%72ate-limit", "/keys/rate-limit/", "/keys//rate-limit"] {
+    for path in ["/account", "/usage", "/keys", "/keys/rate-limit/", "/keys//rate-limit"] {
         let answer = server.public.exchange(&format!("GET /api/v1/public{path}\nX-API-Key: {}", account.key));
         assert_eq!(answer.status, 401, "{answer}");
+    }
+    assert_eq!(server.used(&account.id), 0);
+}
+
+#[test]
+fn a_key_opens_the_status_however_its_path_is_escaped() {
+    let server = Server::start();
+    let account = server.account("growth");
+
+    for path in ["/keys/rate%2Dlimit", "/keys/%72ate-limit", "/%6beys/rate-limit"] {
+        let answer = server.public.exchange(&format!("GET /api/v1/public{path}\nX-API-Key: {}", account.key));
+        assert_eq!((answer.status, answer.remaining()), (200, 100), "{answer}");
     }
     assert_eq!(server.used(&account.id), 0);
 }
