@@ -2,6 +2,7 @@
 //!
 //! Every request of both passes `trace.rs`; the public ones then pass CORS, and a guard of `guard.rs`.
 
+mod accept;
 mod admin;
 mod check;
 mod client;

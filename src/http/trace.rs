@@ -17,7 +17,7 @@ use super::headers::{self, REQUEST_ID};
 use super::idle::Connection;
 use super::metrics::Outcome;
 use super::notes::Notes;
-use super::{Listener, State, client, gateway, usage};
+use super::{Listener, State, accept, client, gateway, usage};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Cost;
 use crate::domain::endpoint::EndpointName;
@@ -28,6 +28,8 @@ const URI_BYTES_MAX: usize = 8 * 1024;
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Most characters of a client's own request id.
 const REQUEST_ID_CHARS_MAX: usize = 128;
+/// The media type of a problem (RFC 9457 §3).
+const PROBLEM: &str = "application/problem+json";
 
 /// Does all that this file is for. It is no async function: that would keep what it passes on, and copy it once more.
 pub(crate) fn finish<B: MessageBody + 'static>(
@@ -119,17 +121,14 @@ fn in_our_form(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
         return response;
     }
     let known = response.response().extensions().get::<Said>().cloned();
-    let accepts = response.request().headers().get_all(header::ACCEPT);
-    let wants_problem = accepts
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.to_ascii_lowercase().contains("application/problem+json"));
+    let wants_problem = accept::has(response.request().headers(), PROBLEM);
     if known.is_some() && !wants_problem {
         return response;
     }
     let status = response.status();
     let said = known.unwrap_or_else(|| Said { detail: library_detail(status), violated_policy: None });
     let rewritten = if wants_problem {
-        error::problem_body(status, &said).ok().map(|body| ("application/problem+json", body))
+        error::problem_body(status, &said).ok().map(|body| (PROBLEM, body))
     } else {
         Some(("application/json", error::detail_json(&said.detail).into_bytes()))
     };

@@ -99,6 +99,27 @@ fn every_class_of_error_has_the_form_of_a_problem() {
 }
 
 #[test]
+fn a_problem_is_for_those_who_name_it_and_do_not_refuse_it() {
+    let server = Server::start();
+
+    for (accept, is_problem) in [
+        ("application/problem+json;q=0.5, application/json", true),
+        ("text/html, APPLICATION/Problem+JSON", true),
+        ("application/problem+json; charset=utf-8", true),
+        ("text/html\nAccept: application/problem+json", true),
+        ("application/problem+json;q=0", false),
+        ("application/problem+json; Q=0.000, application/json", false),
+        ("application/problem+json-seq", false),
+        ("*/*", false),
+    ] {
+        let answer = server.public.exchange(&format!("GET /nothing\nAccept: {accept}"));
+
+        let content_type = if is_problem { "application/problem+json" } else { "application/json" };
+        assert_eq!((answer.status, answer.header("content-type")), (404, Some(content_type)), "{accept}");
+    }
+}
+
+#[test]
 fn a_body_that_is_too_large_is_a_problem() {
     let server = Server::start();
     let token = server.token(&server.account("growth").id);
