@@ -5,11 +5,12 @@
 //! read all headers: `*` means that as long as requests carry no credentials in the sense of Fetch, and ours never do.
 
 use actix_cors::Cors;
-use actix_web::dev::ServiceRequest;
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::headers;
+use super::{State, headers};
 
 /// How long a browser may remember a preflight's answer: the 2 hours that Chromium allows at most.
 const PREFLIGHT_SECS: usize = 7200;
@@ -60,6 +61,22 @@ pub(crate) fn gateway_policy(origins: &[String]) -> Cors {
 
 fn for_origins(policy: Cors, origins: &[String]) -> Cors {
     origins.iter().fold(policy.max_age(PREFLIGHT_SECS), |policy, origin| policy.allowed_origin(origin))
+}
+
+/// Lets a page of the operator's origins read an answer that was made before the policy was asked.
+pub(crate) fn open_early(state: &State, response: &mut ServiceResponse<BoxBody>) {
+    let asking = response.request().headers().get(header::ORIGIN);
+    let is_known = |origin: &&HeaderValue| state.cors_origins.iter().any(|known| known.as_bytes() == origin.as_bytes());
+    let Some(origin) = asking.filter(is_known).cloned() else { return };
+    let any = state.gateway.as_ref().map(|_gateway| ANY);
+    let ours = EXPOSED;
+    let exposed: Vec<&str> = ours.iter().map(HeaderName::as_str).chain(any).collect();
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    if let Ok(exposed) = HeaderValue::try_from(exposed.join(", ")) {
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
 }
 
 /// Has a preflight ask for a method that the policy knows: it has a list of them, and no word for any.

@@ -187,7 +187,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         links: settings.links.clone(),
         cookie_key: CookieKey::new(&jwt_secret).ok_or_else(|| ServeError::System(io::Error::other("no cookie key")))?,
         gateway: settings.gateway.clone(),
-        has_cors: !settings.cors_origins.is_empty(),
+        cors_origins: settings.cors_origins.clone(),
         connections,
         bots: Bots::default(),
         agents: woothee::parser::Parser::new(),

@@ -49,8 +49,8 @@ pub(crate) struct State {
     pub(crate) links: LinkSettings,
     pub(crate) cookie_key: CookieKey,
     pub(crate) gateway: Option<GatewaySettings>,
-    /// Whether pages of other origins may call the public API.
-    pub(crate) has_cors: bool,
+    /// Whose pages may call the public API.
+    pub(crate) cors_origins: Vec<String>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) bots: Bots,
     pub(crate) agents: woothee::parser::Parser,
@@ -80,6 +80,11 @@ impl State {
     pub(crate) fn base_url(&self, request: &HttpRequest) -> String {
         let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
         self.links.public_url.clone().unwrap_or_else(|| format!("http://{}", host()))
+    }
+
+    /// Whether pages of other origins may call the public API.
+    pub(crate) fn has_cors(&self) -> bool {
+        !self.cors_origins.is_empty()
     }
 
     pub(crate) fn is_https(&self) -> bool {

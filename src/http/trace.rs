@@ -17,7 +17,7 @@ use super::headers::{self, REQUEST_ID};
 use super::idle::Connection;
 use super::metrics::Outcome;
 use super::notes::Notes;
-use super::{Listener, State, accept, client, gateway, usage};
+use super::{Listener, State, accept, client, cors, gateway, usage};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Cost;
 use crate::domain::endpoint::EndpointName;
@@ -56,7 +56,7 @@ async fn answer<B: MessageBody + 'static>(
     let mut response = match check_head(&request).and_then(|()| judge(&mut request, &state, listener)) {
         // An error of a handler, a guard or of the routing arrives as an answer, too.
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
-        Err(error) => request.error_response(error),
+        Err(error) => refuse(&state, listener, request, error),
     };
     if response.status().is_client_error() || response.status().is_server_error() {
         response = in_our_form(response);
@@ -72,6 +72,16 @@ async fn answer<B: MessageBody + 'static>(
         Some(running) => response.map_body(|_head, body| running.until_handed_over(body)),
         None => response,
     })
+}
+
+/// The answer to a request that comes no further, and so not to where its origin is looked at.
+fn refuse(state: &State, listener: Listener, request: ServiceRequest, error: ApiError) -> ServiceResponse<BoxBody> {
+    let mut response = request.error_response(error);
+    match listener {
+        Listener::Public => cors::open_early(state, &mut response),
+        Listener::Admin => {}
+    }
+    response
 }
 
 fn check_head(request: &ServiceRequest) -> Result<(), ApiError> {

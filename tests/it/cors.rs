@@ -1,6 +1,6 @@
 //! Browsers: which pages of other origins may call the public API.
 
-use crate::harness::{Exchange, Server};
+use crate::harness::{Exchange, Listener, Server};
 
 pub(crate) const OURS: &str = "https://app.example.com";
 pub(crate) const FOREIGN: &str = "https://evil.example";
@@ -128,6 +128,26 @@ fn a_page_of_an_allowed_origin_can_read_errors() {
     for (answer, status) in [(unauthorized, 401), (forbidden, 403), (unknown, 404)] {
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (status, Some(OURS)), "{answer}");
     }
+}
+
+#[test]
+fn a_page_of_an_allowed_origin_can_read_what_is_refused_for_its_length() {
+    let server = start();
+    let (path, filler) = ("x".repeat(9000), "x".repeat(17_000));
+    let long_path = |listener: Listener, origin: &str| listener.exchange(&format!("GET /{path}\nOrigin: {origin}"));
+
+    let too_long = long_path(server.public, OURS);
+    let too_large = server.public.exchange(&format!("GET /\nX-Filler: {filler}\nOrigin: {OURS}"));
+
+    let served = server.public.exchange(&format!("GET /nothing\nOrigin: {OURS}"));
+    for (answer, status) in [(&too_long, 414), (&too_large, 431)] {
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (status, Some(OURS)), "{answer}");
+        assert!(names(answer, "vary").contains(&"origin".to_owned()), "caches must tell origins apart");
+        assert!(answer.header("x-request-id").is_some() && answer.detail().contains("exceed"), "{answer}");
+        let exposed = "access-control-expose-headers";
+        assert_eq!(names(answer, exposed), names(&served, exposed));
+    }
+    assert!(!has_cors_headers(&long_path(server.public, FOREIGN)) && !has_cors_headers(&long_path(server.admin, OURS)));
 }
 
 #[test]

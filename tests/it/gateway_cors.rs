@@ -57,6 +57,18 @@ fn a_preflight_may_ask_for_any_method_and_any_header() {
 }
 
 #[test]
+fn a_page_can_read_why_its_path_is_refused() {
+    let upstream = upstream();
+    let (server, _account) = start(&upstream);
+
+    let refused = server.public.exchange(&format!("GET /v1//x\nOrigin: {OURS}"));
+
+    assert_eq!((refused.status, refused.header("access-control-allow-origin")), (400, Some(OURS)), "{refused}");
+    assert!(names(&refused, "access-control-expose-headers").contains(&"*".to_owned()), "{refused}");
+    upstream.assert_not_asked();
+}
+
+#[test]
 fn a_preflight_of_another_origin_is_refused() {
     let upstream = upstream();
     let (server, _account) = start(&upstream);

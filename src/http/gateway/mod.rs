@@ -68,7 +68,7 @@ async fn serve(pool: Rc<Pool>, request: ServiceRequest) -> Result<ServiceRespons
         }
     };
     let mut served = served?;
-    if state.has_cors {
+    if state.has_cors() {
         cors::drop_upstreams(served.headers_mut());
     }
     Ok(served)
@@ -80,7 +80,7 @@ async fn serve(pool: Rc<Pool>, request: ServiceRequest) -> Result<ServiceRespons
 /// When the path is refused.
 pub(crate) fn judge(state: &State, request: &mut ServiceRequest) -> Result<(), ApiError> {
     if let Some(settings) = &state.gateway {
-        if state.has_cors {
+        if state.has_cors() {
             cors::take_any_method(request);
         }
         let route = verdict::judge(settings, request.method(), request.uri())?;
