@@ -62,6 +62,8 @@ pub(crate) enum ApiError {
     Timeout { secs: u64 },
     #[error("the request cannot be read")]
     BadRequest,
+    #[error("the host is neither a name nor an address")]
+    BadHost,
     #[error("the gateway: {0}")]
     Gateway(Fault),
     #[error("the store failed")]
@@ -118,6 +120,7 @@ impl ApiError {
             Self::HeadersTooLarge { bytes_max } => format!("Request headers exceed {bytes_max} bytes."),
             Self::Timeout { secs } => format!("Request body did not arrive within {secs} seconds."),
             Self::BadRequest => "The request cannot be read.".to_owned(),
+            Self::BadHost => "Host: must be a name or an address, with or without a port.".to_owned(),
             Self::Gateway(fault) => fault.to_string(),
             Self::Store(StoreError::Commit { .. }) => {
                 "The disk refused to write. Nothing was counted; a change may be in force until a restart.".to_owned()
@@ -156,7 +159,8 @@ impl ApiError {
             | Self::UriTooLong { .. }
             | Self::HeadersTooLarge { .. }
             | Self::Timeout { .. }
-            | Self::BadRequest => {}
+            | Self::BadRequest
+            | Self::BadHost => {}
         }
     }
 
@@ -202,6 +206,7 @@ impl ApiError {
             | Self::UriTooLong { .. }
             | Self::HeadersTooLarge { .. }
             | Self::BadRequest
+            | Self::BadHost
             | Self::Gateway(_)
             | Self::Store(_)
             | Self::Internal(_, _) => {}
@@ -226,7 +231,7 @@ impl ResponseError for ApiError {
             Self::UriTooLong { .. } => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Timeout { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::BadRequest | Self::BadHost => StatusCode::BAD_REQUEST,
             Self::Gateway(Fault::Refused(_) | Fault::BrokenBody) => StatusCode::BAD_REQUEST,
             Self::Gateway(Fault::Unsupported(_)) => StatusCode::NOT_IMPLEMENTED,
             Self::Gateway(Fault::Expectation) => StatusCode::EXPECTATION_FAILED,

@@ -15,6 +15,7 @@ mod extract;
 mod gateway;
 mod guard;
 mod headers;
+mod host;
 mod idempotency;
 mod idle;
 mod json_fields;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
-use actix_web::http::header;
 use foldhash::fast::RandomState;
 use ipnet::IpNet;
 use isbot::Bots;
@@ -11,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::admin::Lockouts;
 use super::error::ApiError;
+use super::host;
 use super::idle::Connections;
 use super::metrics::Metrics;
 use super::visitor::CookieKey;
@@ -78,8 +78,7 @@ impl State {
 
     /// What short URLs begin with: as configured, or what the client called this server.
     pub(crate) fn base_url(&self, request: &HttpRequest) -> String {
-        let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-        self.links.public_url.clone().unwrap_or_else(|| format!("http://{}", host()))
+        self.links.public_url.clone().unwrap_or_else(|| format!("http://{}", host::asked(request)))
     }
 
     /// Whether pages of other origins may call the public API.

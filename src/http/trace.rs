@@ -17,7 +17,7 @@ use super::headers::{self, REQUEST_ID};
 use super::idle::Connection;
 use super::metrics::Outcome;
 use super::notes::Notes;
-use super::{Listener, State, accept, client, cors, gateway, usage};
+use super::{Listener, State, accept, client, cors, gateway, host, usage};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Cost;
 use crate::domain::endpoint::EndpointName;
@@ -93,7 +93,7 @@ fn check_head(request: &ServiceRequest) -> Result<(), ApiError> {
     if lengths.fold(0, usize::saturating_add) > HEADER_BYTES_MAX {
         return Err(ApiError::HeadersTooLarge { bytes_max: HEADER_BYTES_MAX });
     }
-    Ok(())
+    host::check(request.headers())
 }
 
 /// With a gateway, paths are judged before they are routed.

@@ -50,6 +50,7 @@ mod gateway_paths;
 mod guarded_open;
 mod harness;
 mod head;
+mod hosts;
 mod idempotency;
 mod idempotency_store;
 mod idempotent_links;
