@@ -4,6 +4,7 @@ use klinky::domain::web::Country;
 use serde_json::json;
 
 use crate::link_input::verdicts;
+use crate::links::Holder;
 
 #[test]
 fn a_routing_type_is_one_of_two() {
@@ -79,6 +80,24 @@ fn geo_rules_name_countries_and_variants() {
     [] => 422 geo_rules: invalid type: sequence, expected a map
     "DE" => 422 geo_rules: invalid type: string "DE", expected a map
     "#);
+}
+
+#[test]
+fn a_country_that_stands_twice_in_the_geo_rules_is_refused() {
+    let holder = Holder::on("growth");
+    let link = holder.link("spring");
+
+    for rules in [
+        r#"{"DE": "default", "DE": "default"}"#,
+        r#"{"DE": "default", "FR": "default", "\u0044E": "default"}"#,
+        r#"{"DE": "default", "de": "default"}"#,
+    ] {
+        let answer = holder.server.public.exchange(&format!(
+            "PUT /api/v1/public/links{link}\nX-API-Key: {}\n\n{{\"geo_rules\": {rules}}}",
+            holder.account.key
+        ));
+        assert_eq!((answer.status, answer.detail().as_str()), (422, "geo_rules: a country stands twice"), "{answer}");
+    }
 }
 
 #[test]

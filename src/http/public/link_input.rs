@@ -1,7 +1,5 @@
 //! Links as clients send them: unknown fields are ignored, whole numbers may be written as `50.0`, times as dates.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Deserializer};
 
 use crate::domain::Invalid;
@@ -12,7 +10,7 @@ use crate::domain::variant::{Label, Variant, Variants, Weight};
 use crate::domain::web::{Country, WebUrl};
 use crate::http::error::ApiError;
 use crate::http::extract::field;
-use crate::http::json_fields::{Object, nullable};
+use crate::http::json_fields::{Object, Pairs, nullable};
 use crate::links::LinkDraft;
 
 /// The label of the only variant of a link that was created with a `destination_url`.
@@ -27,7 +25,7 @@ pub(crate) struct LinkInput {
     destination_url: Option<String>,
     variants: Option<Vec<Object<VariantInput>>>,
     routing_type: Option<String>,
-    geo_rules: Option<BTreeMap<String, String>>,
+    geo_rules: Option<Pairs<String>>,
     auto_winner: Option<bool>,
     auto_winner_threshold: Option<Whole>,
     enable_conversion_tracking: Option<bool>,
@@ -100,7 +98,7 @@ impl LinkInput {
             name: field(&at("name"), self.name.as_deref().map(Name::new).transpose())?,
             variants,
             routing: field(&at("routing_type"), self.routing_type.as_deref().map(RoutingType::parse).transpose())?,
-            geo_rules: self.geo_rules.map(|rules| rules_of(&rules, &at("geo_rules"))).transpose()?,
+            geo_rules: self.geo_rules.map(|Pairs(rules)| rules_of(rules, &at("geo_rules"))).transpose()?,
             auto_winner: self.auto_winner,
             auto_winner_threshold: field(
                 &at("auto_winner_threshold"),
@@ -143,8 +141,9 @@ fn only_variant(url: &str, place: &str) -> Result<Variants, ApiError> {
     field(place, Variants::new(vec![variant]))
 }
 
-fn rules_of(rules: &BTreeMap<String, String>, place: &str) -> Result<Vec<GeoRule>, ApiError> {
-    let rule = |(country, label): (&String, &String)| {
+fn rules_of(mut rules: Vec<(String, String)>, place: &str) -> Result<Vec<GeoRule>, ApiError> {
+    rules.sort();
+    let rule = |(country, label): &(String, String)| {
         let is_elsewhere = country.eq_ignore_ascii_case(ELSEWHERE);
         let parsed =
             if is_elsewhere { None } else { Some(field(&format!("{place}.{country}"), Country::parse(country))?) };
