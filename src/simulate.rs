@@ -76,6 +76,12 @@ pub enum SimulateError {
         /// How it begins, fit for a terminal.
         start: String,
     },
+    /// There is no line.
+    #[error("there is nothing to simulate: no line came from {logs}")]
+    Empty {
+        /// Where from.
+        logs: String,
+    },
     /// All lines are about something else.
     #[error(
         "not one of {lines} lines is about a request: an access log is asked for, and JSON objects must have a status"
@@ -98,6 +104,8 @@ pub struct Simulation<'a> {
     accounts: HashMap<Box<str>, Tally>,
     lines: Lines,
     unreadable: Vec<Unreadable>,
+    /// The names of those that were read.
+    logs: Vec<String>,
 }
 
 /// A line that could not be read.
@@ -113,7 +121,7 @@ impl<'a> Simulation<'a> {
     /// A simulation of `settings` that has read nothing yet.
     #[must_use]
     pub fn new(settings: &'a SimulateSettings) -> Self {
-        Self { settings, accounts: HashMap::new(), lines: Lines::default(), unreadable: Vec::new() }
+        Self { settings, accounts: HashMap::new(), lines: Lines::default(), unreadable: Vec::new(), logs: Vec::new() }
     }
 
     /// Reads a log to its end. Its name is one that is fit for a terminal.
@@ -123,6 +131,7 @@ impl<'a> Simulation<'a> {
     pub fn read(&mut self, log: &str, mut input: impl BufRead) -> Result<(), SimulateError> {
         let failed = |source| SimulateError::Input { log: log.to_owned(), source };
         let (mut line, mut number) = (Vec::new(), 0_u64);
+        self.logs.push(log.to_owned());
         loop {
             line.clear();
             let end = next_line(&mut input, &mut line).map_err(failed)?;
@@ -148,7 +157,7 @@ impl<'a> Simulation<'a> {
     /// What came of it.
     ///
     /// # Errors
-    /// When there were lines, and not one was of an access log.
+    /// When not one line was of an access log.
     pub fn report(self) -> Result<Report, SimulateError> {
         let Lines { all: lines, passed_over } = self.lines;
         let is_none_of_a_request = passed_over.unreadable.saturating_add(passed_over.other_events) == lines;
@@ -157,7 +166,8 @@ impl<'a> Simulation<'a> {
                 let (start, first) = (first.start.clone(), first.to_string());
                 Err(SimulateError::NothingRead { lines, first, start })
             }
-            None if is_none_of_a_request && lines > 0 => Err(SimulateError::NoRequest { lines }),
+            None if lines == 0 => Err(SimulateError::Empty { logs: self.logs.join(", ") }),
+            None if is_none_of_a_request => Err(SimulateError::NoRequest { lines }),
             Some(_) | None => {
                 let unreadable = self.unreadable.iter().map(ToString::to_string).collect();
                 Ok(Report::new(&self.settings.tried, self.accounts, self.lines, unreadable))

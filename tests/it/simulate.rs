@@ -280,11 +280,21 @@ fn a_share_is_rounded_and_what_is_not_nothing_does_not_look_like_it() {
 }
 
 #[test]
-fn an_empty_log_is_none_that_could_not_be_read() {
-    let rows = simulated(&[], "\n\n");
+fn a_log_without_a_line_is_an_error_that_names_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let files = ["access.log", "access.log.1"].map(|name| temp.path().join(name));
+    files.iter().for_each(|file| fs::write(file, "\n\n").unwrap());
 
-    assert_eq!(rows.len(), 3);
-    assert_eq!((&rows[2]["lines"], &rows[2]["requests"]), (&json!(0), &json!(0)));
+    let piped = ["", "\n", " \n\n"].map(|log| run_with_input(&mut klinky(&["simulate"]), log.as_bytes()));
+    let named = run(klinky(&["simulate"]).args(&files));
+
+    for ended in piped {
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+        assert_eq!(ended.stderr, "klinky: there is nothing to simulate: no line came from standard input\n");
+    }
+    assert_eq!((named.code, named.stdout.as_str()), (Some(1), ""));
+    let told = named.stderr.replace(temp.path().to_str().unwrap(), "DIR");
+    insta::assert_snapshot!(told, @"klinky: there is nothing to simulate: no line came from DIR/access.log, DIR/access.log.1");
 }
 
 #[test]
