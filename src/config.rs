@@ -37,6 +37,7 @@ use self::parse::{
 };
 pub use self::simulate::{Call, Fields, ReportFormat, SimulateArgs, SimulateSettings, Tried};
 pub use self::usage::UsageArgs;
+use self::variables::find_secret;
 pub use self::variables::unread_variables;
 pub use self::verify::VerifyArgs;
 use crate::domain::id::AccountId;
@@ -153,10 +154,10 @@ pub struct ServeArgs {
     #[arg(long, env = "KLINKY_DEMO", value_parser = BoolishValueParser::new())]
     pub demo: bool,
     /// The admin token; only from the environment, where other users cannot see it.
-    #[arg(skip = secret_from_env("KLINKY_ADMIN_TOKEN"))]
+    #[arg(skip = find_secret("KLINKY_ADMIN_TOKEN"))]
     pub admin_token: Option<Secret>,
     /// The JWT secret; likewise.
-    #[arg(skip = secret_from_env("KLINKY_JWT_SECRET"))]
+    #[arg(skip = find_secret("KLINKY_JWT_SECRET"))]
     pub jwt_secret: Option<Secret>,
 }
 
@@ -182,7 +183,7 @@ pub struct TokenArgs {
     #[arg(long, env = "KLINKY_DATA_DIR", value_name = "DIR", default_value = "data/db")]
     pub data_dir: PathBuf,
     /// The JWT secret; only from the environment.
-    #[arg(skip = secret_from_env("KLINKY_JWT_SECRET"))]
+    #[arg(skip = find_secret("KLINKY_JWT_SECRET"))]
     pub jwt_secret: Option<Secret>,
 }
 
@@ -312,9 +313,4 @@ impl TokenArgs {
             _ => Err(faults.0),
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one place that reads variables besides clap")]
-fn secret_from_env(variable: &str) -> Option<Secret> {
-    std::env::var(variable).ok().map(|text| Secret::new(&text))
 }

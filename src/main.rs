@@ -4,7 +4,6 @@ use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use klinky::config::Cli;
 use klinky::run::{Failure, run};
 use tikv_jemallocator::Jemalloc;
@@ -19,7 +18,7 @@ const USAGE: u8 = 2;
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    match run(Cli::of_process()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(faults)) => {
             faults.iter().for_each(|fault| complain(fault));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::parse::{Faults, parse_address, parse_choice};
-use super::secret_from_env;
+use super::variables::find_secret;
 use crate::domain::id::AccountId;
 use crate::secrets::Secret;
 
@@ -31,7 +31,7 @@ pub struct DumpArgs {
     #[arg(long, env = "KLINKY_DUMP_ACCOUNT", value_name = "ID")]
     pub account: Option<String>,
     /// The admin token; only from the environment.
-    #[arg(skip = secret_from_env("KLINKY_ADMIN_TOKEN"))]
+    #[arg(skip = find_secret("KLINKY_ADMIN_TOKEN"))]
     pub admin_token: Option<Secret>,
 }
 

@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use clap::CommandFactory;
+use klinky::config::Cli;
 use serde_json::Value;
 
 use crate::harness::{ADMIN_TOKEN, Exchange, JWT_SECRET, admin_request};
@@ -220,6 +222,26 @@ fn no_key_token_or_secret_reaches_the_log() {
         let half = &secret[secret.len() / 2..];
         assert!(!log.contains(half), "{half} of {secret} is in the log");
     }
+}
+
+#[test]
+fn an_empty_variable_is_as_good_as_none() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut command = klinky(&["serve", "--data-dir", temp.path().to_str().unwrap()]);
+    let cli = Cli::command();
+    let flags = cli.get_subcommands().flat_map(clap::Command::get_arguments);
+    let variables: Vec<_> = flags.filter_map(clap::Arg::get_env).collect();
+    assert!(variables.len() > 25, "{variables:?}");
+    for variable in variables {
+        command.env(variable, "");
+    }
+
+    let process = Process::start(command.env("KLINKY_ADMIN_TOKEN", "").env("KLINKY_JWT_SECRET", ""));
+
+    let made = fs::read_to_string(temp.path().join("admin-token")).unwrap();
+    assert_eq!(stats_status(&process, made.trim()), 200);
+    let log = process.stop();
+    assert!(!log.contains("misspelt"), "{log}");
 }
 
 #[test]
