@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +92,7 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
         version = env!("CARGO_PKG_VERSION"),
         "ready"
     );
+    warn_if_reachable(server.admin_address());
     if with_demo {
         print_demo(&server, settings, clock.now()).await?;
     }
@@ -100,6 +102,16 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
     server.stop().await?;
     tracing::info!("stopped; everything is on disk");
     Ok(())
+}
+
+/// Says when other machines may come to the admin listener, where a token is sent in clear.
+fn warn_if_reachable(admin: SocketAddr) {
+    if !admin.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            %admin,
+            "other machines may reach the admin listener, which speaks no TLS: keep it to a private network, or tunnel to a loopback address"
+        );
+    }
 }
 
 async fn print_demo(server: &Running, settings: &ServeSettings, now: Timestamp) -> Result<(), Box<dyn Error>> {

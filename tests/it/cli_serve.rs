@@ -225,6 +225,21 @@ fn no_key_token_or_secret_reaches_the_log() {
 }
 
 #[test]
+fn an_admin_listener_that_other_machines_reach_is_warned_of() {
+    let temp = tempfile::tempdir().unwrap();
+    for (listen, is_reachable) in [("0.0.0.0:0", true), ("127.0.0.1:0", false), ("127.8.9.10:0", false)] {
+        let flags = ["serve", "--data-dir", temp.path().to_str().unwrap(), "--listen", "127.0.0.1:0"];
+        let child = Process::start_as_it_is(klinky(&flags).args(["--admin-listen", listen]));
+
+        let log = child.stop();
+
+        let warned: Vec<&str> = log.lines().filter(|line| line.contains("other machines may reach")).collect();
+        assert_eq!(warned.len(), usize::from(is_reachable), "{listen}: {log}");
+        assert!(warned.iter().all(|line| line.contains("WARN") && line.contains("admin=0.0.0.0:")), "{log}");
+    }
+}
+
+#[test]
 fn an_empty_variable_is_as_good_as_none() {
     let temp = tempfile::tempdir().unwrap();
     let mut command = klinky(&["serve", "--data-dir", temp.path().to_str().unwrap()]);

@@ -86,7 +86,11 @@ impl Process {
 
     /// Starts a `serve` command on ports that the system picks and waits until it is ready.
     pub(crate) fn start(command: &mut Command) -> Self {
-        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        Self::start_as_it_is(command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]))
+    }
+
+    /// Starts a `serve` command that says where to listen and waits until it is ready.
+    pub(crate) fn start_as_it_is(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
