@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
@@ -81,7 +82,7 @@ fn serve(args: &ServeArgs) -> Result<(), Failure> {
 
 async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result<(), Box<dyn Error>> {
     // Before the start, so that no signal is missed during it.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let clock = Arc::new(SystemClock);
     let server = http::start(settings, clock.clone()).await?;
     tracing::info!(
@@ -96,12 +97,34 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
     if with_demo {
         print_demo(&server, settings, clock.now()).await?;
     }
-    let which = futures_util::future::select(Box::pin(terminate.recv()), Box::pin(interrupt.recv())).await;
-    drop(which);
-    tracing::info!("stopping: finishing what runs");
-    server.stop().await?;
+    told_to_stop(&mut signals).await;
+    tracing::info!("stopping: finishing what runs; a second signal stops at once");
+    // Nothing else may hold the store once the server has let go of it.
+    let store = Arc::downgrade(server.store());
+    let (stop, again) = (Box::pin(server.stop()), Box::pin(told_to_stop(&mut signals)));
+    match select(stop, again).await {
+        Either::Left((stopped, _again)) => stopped?,
+        Either::Right(((), _stop)) => return Err(stop_at_once(store.upgrade()).await),
+    }
     tracing::info!("stopped; everything is on disk");
     Ok(())
+}
+
+/// Waits for a signal: either of the two.
+async fn told_to_stop(signals: &mut [Signal; 2]) {
+    let [terminate, interrupt] = signals;
+    select(Box::pin(terminate.recv()), Box::pin(interrupt.recv())).await;
+}
+
+/// Has what was written so far on disk, and answers what to end with.
+async fn stop_at_once(store: Option<Arc<Store>>) -> Box<dyn Error> {
+    tracing::warn!("stopping at once: what runs is cut off");
+    let commit = move || store.map_or(Ok(()), |store| store.probe());
+    match actix_web::rt::task::spawn_blocking(commit).await {
+        Ok(Ok(())) => "stopped at once by a second signal: what ran was cut off; what was counted is on disk".into(),
+        Ok(Err(error)) => error.into(),
+        Err(panicked) => panicked.into(),
+    }
 }
 
 /// Says when other machines may come to the admin listener, where a token is sent in clear.

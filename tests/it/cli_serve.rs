@@ -57,6 +57,38 @@ fn ctrl_c_finishes_what_runs_and_loses_nothing() {
 }
 
 #[test]
+fn a_second_signal_stops_at_once_and_what_was_counted_is_on_disk() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("db");
+    let mut process = Process::serve(&dir, &["--flush-every-ms", "60000"]);
+    let (id, key) = process.account("growth");
+    process.admin_ok("PATCH", &format!("/accounts/{id}"), &serde_json::json!({"custom_limit": 50}));
+    for _request in 0..3 {
+        assert_eq!(process.public.exchange(&format!("GET /api/v1/public/links\nX-API-Key: {key}")).status, 200);
+    }
+    let mut running = process.public.connect();
+    let head = format!("POST /api/v1/public/links HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nExpect: 100-continue\r\n");
+    write!(running, "{head}Content-Length: 40\r\n\r\n").unwrap();
+    assert_eq!(Exchange::read("HEAD 100", &mut running).status, 100);
+    let used = || process.admin_ok("GET", &format!("/accounts/{id}/rate-limit"), &Value::Null)["used"].clone();
+    while used() != 4 {
+        std::thread::yield_now();
+    }
+
+    process.signal("TERM");
+    process.wait_for_log("stopping: finishing what runs");
+    process.signal("INT");
+    let (code, log) = process.ended();
+
+    assert_eq!(code, Some(1), "{log}");
+    let last = log.lines().last().unwrap();
+    insta::assert_snapshot!(last, @"klinky: stopped at once by a second signal: what ran was cut off; what was counted is on disk");
+    let dump = run(&mut klinky(&["dump", "--data-dir", dir.to_str().unwrap()]));
+    assert_eq!(dump.code, Some(0), "{}", dump.stderr);
+    assert!(rows(&dump.stdout).iter().any(|row| row.contains(r#""used":4"#)), "{}", dump.stdout);
+}
+
+#[test]
 fn a_second_server_on_the_same_directory_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().to_str().unwrap();
