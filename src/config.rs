@@ -261,6 +261,10 @@ impl ServeArgs {
         faults.check_length("KLINKY_JWT_SECRET", self.jwt_secret.as_ref(), JWT_SECRET_BYTES_MIN);
         let log = self.log.check(&mut faults);
         let (links, gateway) = (self.links.check(&mut faults), self.gateway.check(&mut faults));
+        if let Some(Some(gateway)) = &gateway {
+            let listeners = [("--listen", listen), ("--admin-listen", admin_listen)];
+            gateway.upstream.check_is_another(listeners, &mut faults);
+        }
         let usage_retention_days = self.usage.check(&mut faults);
         let backups = self.backups.check(&self.data_dir, &mut faults);
         let (Some(listen), Some(admin_listen), Some(log), Some(links), Some(gateway)) =

@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "the docs of flags are their help texts, where backticks are noise")]
 #![allow(rustdoc::bare_urls, clippy::allow_attributes, reason = "likewise; only rustdoc would see an expectation met")]
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use actix_web::http::{Method, Uri};
@@ -96,6 +97,31 @@ impl GatewaySettings {
     pub fn cost_of(&self, method: &Method, path: &str) -> Cost {
         calls::cost_of(&self.costs, method, path)
     }
+}
+
+impl Upstream {
+    /// Names the listener of our own that this is: each request would come back until the first of them ran out of
+    /// time. Names but `localhost` are not looked up, nor the machine's addresses.
+    pub(super) fn check_is_another(&self, listeners: [(&str, Option<SocketAddr>); 2], faults: &mut Faults) {
+        for (flag, _listener) in listeners.into_iter().filter(|(_flag, at)| at.is_some_and(|at| self.is_at(at))) {
+            faults.0.push(format!("--upstream: is where klinky itself listens ({flag}): it would ask itself"));
+        }
+    }
+
+    fn is_at(&self, listener: SocketAddr) -> bool {
+        let bound = listener.ip().to_canonical();
+        let is_asked = match self.host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+            // A connection to 0.0.0.0 is one to this machine.
+            Ok(asked) if asked.is_unspecified() || bound.is_unspecified() => is_here(asked) && is_here(bound),
+            Ok(asked) => asked == bound,
+            Err(_name) => self.host.eq_ignore_ascii_case("localhost") && is_here(bound),
+        };
+        is_asked && self.port == listener.port()
+    }
+}
+
+fn is_here(address: IpAddr) -> bool {
+    address.is_loopback() || address.is_unspecified()
 }
 
 impl GatewayArgs {

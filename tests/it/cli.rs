@@ -103,6 +103,50 @@ fn a_word_that_is_no_level_is_refused_and_switches_no_log_off() {
 }
 
 #[test]
+fn an_upstream_that_is_klinky_itself_is_refused() {
+    let serve = |listen: &str, upstream: &str| {
+        run(&mut klinky(&[
+            "serve",
+            "--listen",
+            listen,
+            "--admin-listen",
+            "127.0.0.1:9001",
+            "--upstream",
+            upstream,
+            // So that nothing is started.
+            "--workers",
+            "0",
+        ]))
+    };
+    for (listen, upstream) in [
+        ("127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("127.0.0.1:9000", "http://localhost:9000/"),
+        ("127.0.0.1:9000", "http://0.0.0.0:9000"),
+        ("0.0.0.0:9000", "http://127.0.0.1:9000"),
+        ("[::]:9000", "http://[::1]:9000"),
+        ("[::]:9000", "http://LOCALHOST:9000"),
+        ("192.0.2.1:80", "http://192.0.2.1"),
+    ] {
+        let told = serve(listen, upstream).stderr;
+        let fault = "klinky: --upstream: is where klinky itself listens (--listen): it would ask itself\n";
+        assert!(told.contains(fault), "{listen} {upstream}: {told}");
+    }
+    let admin = serve("127.0.0.1:9000", "http://127.0.0.1:9001");
+    assert!(admin.stderr.contains("(--admin-listen)"), "{}", admin.stderr);
+    for (listen, upstream) in [
+        ("127.0.0.1:9000", "http://127.0.0.1:9002"),
+        ("127.0.0.1:9000", "http://127.0.0.2:9000"),
+        ("0.0.0.0:9000", "http://192.0.2.1:9000"),
+        ("192.0.2.1:9000", "http://localhost:9000"),
+        ("127.0.0.1:9000", "http://api.internal:9000"),
+    ] {
+        let ended = serve(listen, upstream);
+        assert_eq!(ended.code, Some(2));
+        assert!(!ended.stderr.contains("--upstream"), "{listen} {upstream}: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_switch_is_on_or_off_in_the_usual_words() {
     for word in ["1", "yes", "true", "on", "0", "no", "false", "off"] {
         let ended = run(klinky(&["serve", "--workers", "0"]).env("KLINKY_DEMO", word));
