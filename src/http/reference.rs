@@ -1,15 +1,19 @@
-//! The reference of the API: for programs at `/openapi.json`, for people at `/docs`, on both listeners, to anybody.
+//! The reference of the API: for programs at `/openapi.json`, for people at `/docs`, on both listeners, to anybody. The
+//! public one leaves out what the admin one serves.
 //!
 //! The document is `data/openapi.yaml`, kept by hand. Neither the page nor what it loads comes from anywhere else.
+
+mod public_part;
 
 use std::sync::LazyLock;
 
 use actix_web::http::header::{self, HeaderName};
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::{HttpResponse, web};
+use futures_util::future::{Ready, ready};
 
 use super::error::ApiError;
-use super::{etag, resource};
+use super::{Listener, etag, resource};
 
 const DOCUMENT: &str = include_str!("../../data/openapi.yaml");
 const PAGE: &str = include_str!("../../data/docs/page.html");
@@ -22,9 +26,11 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
                            base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The document as JSON, with its fields in the order of the file; made when it is first asked for.
-static JSON: LazyLock<Result<String, String>> = LazyLock::new(|| to_json(DOCUMENT));
+static WHOLE: LazyLock<Result<String, String>> = LazyLock::new(|| to_json(DOCUMENT));
+static PUBLIC_PART: LazyLock<Result<String, String>> = LazyLock::new(|| to_json(&public_part::public_part(DOCUMENT)));
 
-pub(crate) fn routes(routes: &mut web::ServiceConfig) {
+pub(crate) fn routes(routes: &mut web::ServiceConfig, listener: Listener) {
+    let document = move || document(listener);
     let document = resource("/openapi.json", "GET, HEAD", [web::get().to(document), web::head().to(document)]);
     let page = resource("/docs", "GET, HEAD", [web::get().to(page), web::head().to(page)]);
     let style = resource("/docs/page.css", "GET, HEAD", [web::get().to(style), web::head().to(style)]);
@@ -36,10 +42,13 @@ pub(crate) fn routes(routes: &mut web::ServiceConfig) {
     }
 }
 
-async fn document() -> Result<HttpResponse, ApiError> {
+fn document(listener: Listener) -> Ready<Result<HttpResponse, ApiError>> {
     let failed = |error: &String| ApiError::Internal("could not read the reference", Some(error.as_str().into()));
-    let json = JSON.as_ref().map_err(failed)?;
-    Ok(file("application/json", json))
+    let json = match listener {
+        Listener::Public => &PUBLIC_PART,
+        Listener::Admin => &WHOLE,
+    };
+    ready(json.as_ref().map_err(failed).map(|json| file("application/json", json)))
 }
 
 async fn page() -> HttpResponse {

@@ -16,11 +16,11 @@
 use actix_web::{Route, web};
 
 use super::error::ApiError;
-use super::{admin, check, dashboard, gateway, ops, public, redirect, reference};
+use super::{Listener, admin, check, dashboard, gateway, ops, public, redirect, reference};
 
 pub(super) fn public(routes: &mut web::ServiceConfig) {
     check::routes(routes);
-    reference::routes(routes);
+    reference::routes(routes, Listener::Public);
     public::routes(routes);
     dashboard::account_routes(routes);
     redirect::routes(routes);
@@ -36,7 +36,7 @@ pub(super) fn gateway(routes: &mut web::ServiceConfig) {
 
 pub(super) fn admin(routes: &mut web::ServiceConfig) {
     ops::routes(routes);
-    reference::routes(routes);
+    reference::routes(routes, Listener::Admin);
     admin::routes(routes);
     dashboard::operator_routes(routes);
     routes.default_service(web::to(nothing_here));

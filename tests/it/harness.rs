@@ -73,7 +73,7 @@ pub(crate) struct Server {
 type Change = Arc<dyn Fn(&mut ServeSettings) + Send + Sync>;
 
 /// A listener of a server.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Listener(pub(crate) SocketAddr);
 
 /// An account with one key, as the tests set it up.

@@ -73,12 +73,15 @@ fn routes() -> Table {
     found
 }
 
+/// The document as the admin listener shows it.
 fn document() -> Value {
-    let server = Server::start();
-    let [public, admin] = [server.public, server.admin].map(|listener| listener.exchange("GET /openapi.json"));
-    assert_eq!((public.status, public.header("content-type")), (200, Some("application/json")), "{public}");
-    assert_eq!(public.body, admin.body);
-    public.json()
+    shown_by(Server::start().admin)
+}
+
+fn shown_by(listener: Listener) -> Value {
+    let answer = listener.exchange("GET /openapi.json");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")), "{answer}");
+    answer.json()
 }
 
 /// Paths and methods of the document; HEAD goes with GET.
@@ -213,12 +216,38 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_document_is_whole() {
-    let document = document();
+fn the_public_listener_shows_what_is_not_the_admin_listeners_alone() {
+    let server = Server::start();
+    let mut whole = shown_by(server.admin);
+
+    let public = shown_by(server.public);
+
+    whole["paths"].as_object_mut().unwrap().retain(|_path, item| listeners(&server, item).contains(&server.public));
+    let paths = public["paths"].as_object().unwrap();
+    assert!(paths.len() > 10 && public["paths"] == whole["paths"], "{:?}", paths.keys());
+    for (kind, parts) in public["components"].as_object().unwrap() {
+        for (name, part) in parts.as_object().unwrap() {
+            assert_eq!(part, &whole["components"][kind][name], "{kind}/{name}");
+        }
+    }
+    let text = public.to_string();
+    for word in ["/admin/v1", "adminToken", "Accounts", "Plans", "Health"] {
+        assert!(!text.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn the_document_is_whole_on_both_listeners() {
+    let server = Server::start();
+    assert_whole(&shown_by(server.admin));
+    assert_whole(&shown_by(server.public));
+}
+
+fn assert_whole(document: &Value) {
     assert_eq!(document["openapi"], "3.1.1");
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     let mut used = BTreeSet::new();
-    references(&document, &mut used);
+    references(document, &mut used);
     for reference in &used {
         assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference} leads nowhere");
     }
@@ -230,7 +259,7 @@ fn the_document_is_whole() {
         }
     }
     let tags: Vec<&Value> = document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
-    let mut ids = BTreeSet::new();
+    let (mut ids, mut used_tags) = (BTreeSet::new(), BTreeSet::new());
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in
             item.as_object().unwrap().iter().filter(|(_name, value)| value["responses"].is_object())
@@ -238,9 +267,11 @@ fn the_document_is_whole() {
             let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {path} has no operationId"));
             assert!(ids.insert(id), "{id} stands twice");
             assert!(tags.contains(&&operation["tags"][0]), "{id} has no known tag");
+            used_tags.insert(operation["tags"][0].as_str().unwrap());
             assert!(operation["summary"].is_string() && operation["security"].is_array(), "{id} says too little");
         }
     }
+    assert_eq!(used_tags.len(), tags.len(), "{tags:?}");
 }
 
 #[test]
@@ -249,7 +280,7 @@ fn the_document_comes_in_the_order_of_its_file() {
     let written = fs::read_to_string(file).unwrap();
     let server = Server::start();
 
-    let served = server.public.exchange("GET /openapi.json").body;
+    let [served, of_public] = [server.admin, server.public].map(|listener| listener.exchange("GET /openapi.json").body);
 
     let places =
         |text: &str, marks: &[&str]| -> Vec<usize> { marks.iter().map(|mark| text.find(mark).unwrap()).collect() };
@@ -258,6 +289,7 @@ fn the_document_comes_in_the_order_of_its_file() {
         places(&served, &["\"info\":", "/links\":", "/links/bulk\":", "/healthz\":", "\"components\":"]),
     );
     assert!(in_file.is_sorted() && in_answer.is_sorted(), "{in_answer:?}");
+    assert!(places(&of_public, &["\"info\":", "/links\":", "/check\":", "\"components\":"]).is_sorted());
 }
 
 #[test]
