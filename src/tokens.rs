@@ -4,8 +4,10 @@
 //! The algorithm is fixed by the server's configuration; what a token's header claims is only ever
 //! compared with it. `exp` is required. Times are checked against the request's `now`.
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, TokenData, Validation};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::domain::Invalid;
 use crate::domain::id::AccountId;
@@ -49,17 +51,46 @@ pub enum TokenError {
     PublicKey,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Claims {
+/// What we sign.
+#[derive(Serialize)]
+struct OwnClaims {
     sub: String,
     exp: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    iat: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    nbf: Option<u64>,
+    iat: u64,
+}
+
+/// What is read of a token.
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    exp: NumericDate,
+    /// Decides nothing, but must be what it should be.
+    #[serde(default, rename = "iat")]
+    _iat: Option<NumericDate>,
+    #[serde(default)]
+    nbf: Option<NumericDate>,
     /// Of any form, so that one of a wrong form is met as well.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     aud: Option<serde_json::Value>,
+}
+
+/// A time since 1970; RFC 7519 §2 allows fractions of a second.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct NumericDate(Duration);
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        let number = serde_json::Number::deserialize(value)?;
+        let whole = number.as_u64().map(Duration::from_secs);
+        let time = whole.or_else(|| Duration::try_from_secs_f64(number.as_f64()?).ok());
+        time.map(Self).ok_or_else(|| de::Error::custom("no time since 1970"))
+    }
+}
+
+impl NumericDate {
+    fn of(now: Timestamp) -> Self {
+        Self(Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(0)))
+    }
 }
 
 /// Signs tokens.
@@ -79,7 +110,7 @@ impl Signer {
     pub fn sign(&self, account: AccountId, ttl: Ttl, now: Timestamp) -> Result<(String, Timestamp), TokenError> {
         let issued = u64::try_from(now.as_secs()).unwrap_or(0);
         let exp = issued.saturating_add(u64::from(ttl.0));
-        let claims = Claims { sub: account.to_string(), exp, iat: Some(issued), nbf: None, aud: None };
+        let claims = OwnClaims { sub: account.to_string(), exp, iat: issued };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0).map_err(TokenError::Sign)?;
         let exp_ms = i64::try_from(exp).unwrap_or(i64::MAX).saturating_mul(1000);
         Ok((token, Timestamp::from_millis_clamped(exp_ms)))
@@ -153,8 +184,8 @@ impl Verifier {
             decode(token, &issuer.key, issuer.algorithm, issuer.audience.as_deref())
         };
         let claims = own.or_else(outside).ok_or(TokenError::Invalid)?;
-        let now_secs = u64::try_from(now.as_secs()).unwrap_or(0);
-        if now_secs >= claims.exp || claims.nbf.is_some_and(|start| now_secs < start) {
+        let now = NumericDate::of(now);
+        if now >= claims.exp || claims.nbf.is_some_and(|start| now < start) {
             return Err(TokenError::Invalid);
         }
         AccountId::parse(&claims.sub).map_err(|_no_account| TokenError::Invalid)
@@ -171,7 +202,11 @@ fn decode(token: &str, key: &DecodingKey, algorithm: Algorithm, audience: Option
         validation.set_audience(&[audience]);
         validation.set_required_spec_claims(&["exp", "aud"]);
     }
-    let claims = jsonwebtoken::decode::<Claims>(token, key, &validation).ok()?.claims;
+    let TokenData { header, claims } = jsonwebtoken::decode::<Claims>(token, key, &validation).ok()?;
+    // RFC 7515 §4.1.11: who does not understand all that `crit` names refuses the token, and we understand no extension.
+    if header.crit.is_some() {
+        return None;
+    }
     // RFC 7519 §4.1.3: who is not named by an `aud` refuses the token. The library overlooks one of a wrong form.
     (audience.is_some() || claims.aud.is_none()).then_some(claims)
 }

@@ -119,6 +119,40 @@ fn a_token_without_a_numeric_expiry_is_refused() {
 }
 
 #[test]
+fn times_may_have_fractions_of_a_second() {
+    let server = Server::start();
+    let id = server.account("growth").id;
+    let token = sign(&json!({"sub": id, "exp": 1_705_329_000.5, "nbf": 1_705_328_999.25, "iat": 1_705_328_999.1}));
+
+    for (clock, status) in [
+        ("2024-01-15T14:29:59.249Z", 401),
+        ("2024-01-15T14:29:59.250Z", 200),
+        ("2024-01-15T14:30:00.499Z", 200),
+        ("2024-01-15T14:30:00.500Z", 401),
+    ] {
+        server.set_clock(clock);
+        assert_eq!(open_account(&server, &token).status, status, "{clock}");
+    }
+    for far in [json!(1e300), json!(-0.5)] {
+        assert_refused(&open_account(&server, &sign(&json!({"sub": id, "exp": far}))), INVALID);
+    }
+}
+
+#[test]
+fn a_token_that_asks_for_an_extension_is_refused() {
+    let server = Server::start();
+    let account = server.account("growth");
+    let key = EncodingKey::from_secret(JWT_SECRET.as_bytes());
+
+    for critical in [vec![], vec!["exp"], vec!["b64"], vec!["https://example.com/ext"]] {
+        let mut header = Header::new(Algorithm::HS256);
+        header.crit = Some(critical.into_iter().map(str::to_owned).collect());
+        let token = jsonwebtoken::encode(&header, &claims(&account), &key).unwrap();
+        assert_refused(&open_account(&server, &token), INVALID);
+    }
+}
+
+#[test]
 fn a_token_must_name_an_account_that_exists() {
     let server = Server::start();
     let id = server.account("growth").id;
