@@ -10,6 +10,7 @@ mod text;
 use std::io::{self, Write};
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -49,6 +50,15 @@ pub fn start(settings: &LogSettings) -> io::Result<Log> {
         LogFormat::Json => registry.with(layer.event_format(Json).fmt_fields(Json)).init(),
     }
     Ok(log)
+}
+
+/// How many lines the logs of this process have left out, or could not write.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines were left out of the log since the start, because standard error did not take them.
+#[must_use]
+pub fn lost_lines() -> u64 {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// The running log.
@@ -102,11 +112,18 @@ impl Drop for Log {
     }
 }
 
+impl Waiting {
+    fn lose(&mut self, lines: u64) {
+        self.lost = self.lost.saturating_add(lines);
+        LOST.fetch_add(lines, Ordering::Relaxed);
+    }
+}
+
 impl Lines {
     fn add(&self, line: &[u8]) {
         let mut waiting = self.waiting.lock();
         if waiting.bytes.len().saturating_add(line.len()) > WAITING_BYTES_MAX {
-            waiting.lost = waiting.lost.saturating_add(1);
+            waiting.lose(1);
             return;
         }
         waiting.bytes.extend_from_slice(line);
@@ -133,7 +150,7 @@ impl Lines {
             is_whole = written.last().map_or(is_whole, |last| *last == b'\n');
             goes_well = unwritten.is_empty();
             let mut waiting = self.waiting.lock();
-            waiting.lost = waiting.lost.saturating_add(count_lines(unwritten));
+            waiting.lose(count_lines(unwritten));
             self.changed.wait_while_for(&mut waiting, |waiting| !waiting.stop, GATHER);
             drop(waiting);
             taken.clear();
@@ -242,7 +259,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_written_is_counted_and_the_next_line_begins_on_a_line_of_its_own() {
-        let written = Arc::<Mutex<Vec<u8>>>::default();
+        let (written, lost_before) = (Arc::<Mutex<Vec<u8>>>::default(), lost_lines());
         let log = Log::start(FullForAWhile { written: Arc::clone(&written), calls: 0 }).unwrap();
         let lines = Arc::clone(&log.lines);
         let wait_for_lost = |lost| {
@@ -261,7 +278,7 @@ mod tests {
         drop(log);
 
         assert_eq!(String::from_utf8(written.lock().clone()).unwrap(), "fir\nfourth\n");
-        assert_eq!(lines.waiting.lock().lost, 3);
+        assert_eq!((lines.waiting.lock().lost, lost_lines() - lost_before), (3, 3));
     }
 
     /// A line without its time, which is one to the microsecond.

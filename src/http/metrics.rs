@@ -4,7 +4,9 @@
 
 mod decisions;
 mod durations;
+mod process;
 mod stored;
+mod upstream;
 
 use std::sync::{Arc, OnceLock};
 
@@ -21,9 +23,11 @@ use self::decisions::Decisions;
 pub(crate) use self::decisions::Outcome;
 use self::durations::Histogram;
 pub(crate) use self::stored::Stored;
+use self::upstream::Upstream;
 use super::Listener;
 use super::error::ApiError;
 use crate::backups::BackupTotals;
+use crate::config::GatewaySettings;
 use crate::gate::Known;
 
 /// What all names begin with.
@@ -40,6 +44,7 @@ pub(crate) struct Metrics {
     public: OfListener,
     admin: OfListener,
     backups: Option<Arc<BackupTotals>>,
+    upstream: Option<Upstream>,
 }
 
 /// What is counted for each listener.
@@ -79,8 +84,8 @@ impl Drop for Connection {
 }
 
 impl Metrics {
-    /// `backups`: what became of them, if there are any.
-    pub(crate) fn new(backups: Option<Arc<BackupTotals>>) -> Self {
+    /// `backups`: what became of them, if there are any. `gateway`: what stands in place of the links, if anything does.
+    pub(crate) fn new(backups: Option<Arc<BackupTotals>>, gateway: Option<&GatewaySettings>) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register("build", "This program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let decisions = Decisions::register(&mut registry);
@@ -102,7 +107,8 @@ impl Metrics {
             connections: connections.get_or_create_owned(&ListenerLabels { listener }),
         };
         let (public, admin) = (of(Listener::Public), of(Listener::Admin));
-        Self { registry, decisions, decision_durations, public, admin, backups }
+        let upstream = gateway.map(|_gateway| Upstream::register(&mut registry));
+        Self { registry, decisions, decision_durations, public, admin, backups, upstream }
     }
 
     /// Counts a decision and answers what it is called.
@@ -116,6 +122,13 @@ impl Metrics {
 
     pub(crate) fn count_response(&self, listener: Listener, status: StatusCode, us: u64) {
         self.of(listener).count_response(status, us);
+    }
+
+    /// Counts what came of a request to the upstream: the status of its answer, or what was sent in place of one.
+    pub(crate) fn count_upstream(&self, answered: Result<u16, &ApiError>) {
+        if let Some(upstream) = &self.upstream {
+            upstream.count(answered);
+        }
     }
 
     /// Counts a connection that was opened.
@@ -132,7 +145,7 @@ impl Metrics {
         }
     }
 
-    /// The text that Prometheus scrapes.
+    /// The text that Prometheus scrapes. Blocks.
     pub(crate) fn render(&self, stored: Stored) -> Result<String, std::fmt::Error> {
         let backups = self.backups.as_ref();
         let backups =
@@ -140,6 +153,7 @@ impl Metrics {
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
         encode_registry(&mut text, &stored.into_registry(backups.as_ref()))?;
+        encode_registry(&mut text, &process::read())?;
         encode_eof(&mut text)?;
         Ok(text)
     }

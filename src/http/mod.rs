@@ -179,7 +179,7 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         admin_token: admin_token.clone(),
         lockouts: Lockouts::default(),
         dumps: Arc::new(Semaphore::new(DUMPS_MAX)),
-        metrics: Metrics::new(threads.backups.as_ref().map(Backups::totals)),
+        metrics: Metrics::new(threads.backups.as_ref().map(Backups::totals), settings.gateway.as_ref()),
         trusted_proxies: settings.trusted_proxies.clone(),
         recorder: Arc::clone(&threads.recorder),
         usage_reads: Arc::new(Semaphore::new(usage_views::READS_MAX)),

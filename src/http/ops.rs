@@ -24,8 +24,6 @@ async fn readiness(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
 
 async fn metrics(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
     let failed = |error: std::fmt::Error| ApiError::Internal("could not write metrics", Some(Box::new(error)));
-    let read = state.clone();
-    let stored = block(move || Stored::read(&read)).await?;
-    let text = state.metrics.render(stored).map_err(failed)?;
+    let text = block(move || state.metrics.render(Stored::read(&state)?).map_err(failed)).await?;
     Ok(HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(text))
 }

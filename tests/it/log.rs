@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::harness::Listener;
 use crate::process::klinky;
 
 /// More lines than a pipe and the lines that may wait have room for.
@@ -21,6 +22,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(60);
 struct Unread {
     child: Child,
     address: String,
+    admin: Listener,
     stderr: BufReader<PipeReader>,
     _data: TempDir,
 }
@@ -42,8 +44,9 @@ impl Unread {
             line.clear();
             assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it ended");
         }
-        let address = parsed(&line)["public"].as_str().unwrap().to_owned();
-        Self { child, address, stderr, _data: data }
+        let of = |listener: &str| parsed(&line)[listener].as_str().unwrap().to_owned();
+        let admin = Listener(of("admin").parse().unwrap());
+        Self { child, address: of("public"), admin, stderr, _data: data }
     }
 
     fn terminate(&self) {
@@ -103,13 +106,16 @@ fn a_log_that_nobody_reads_holds_up_no_request_and_says_afterwards_what_it_lacks
         line = log.len()..log.len() + server.stderr.read_line(&mut log).unwrap();
         assert!(!line.is_empty(), "it ended");
     }
+    let metrics = server.admin.exchange("GET /metrics").body;
     server.terminate();
     server.stderr.read_to_string(&mut log).unwrap();
 
     assert!(server.has_ended_well());
     let (answered, lost) = told(&log);
     assert!(lost > 0, "all {answered} lines found room");
-    assert_eq!(answered + lost, TOO_MANY);
+    // And the one that asked for the metrics.
+    assert_eq!(answered + lost, TOO_MANY + 1);
+    assert!(metrics.contains(&format!("\nklinky_log_lines_lost_total {lost}\n")), "{lost}: {metrics}");
     assert_eq!(parsed(log.lines().last().unwrap())["message"], "stopped; everything is on disk");
 }
 

@@ -76,6 +76,7 @@ mod lockout;
 mod log;
 mod loop_disk;
 mod metrics;
+mod metrics_system;
 mod model;
 mod openapi;
 mod own_account;

@@ -11,14 +11,15 @@ use serde_json::{Value, json};
 
 use crate::harness::{ADMIN_TOKEN, Server};
 use crate::process::wait_until;
+use crate::upstream::Upstream;
 
 /// Samples by name and labels, as they stand in the text: `klinky_records{kind="key"}`.
-struct Scrape {
-    text: String,
+pub(crate) struct Scrape {
+    pub(crate) text: String,
     samples: BTreeMap<String, f64>,
 }
 
-fn scrape(server: &Server) -> Scrape {
+pub(crate) fn scrape(server: &Server) -> Scrape {
     let answer = server.admin.exchange("GET /metrics");
     assert_eq!(answer.status, 200, "{answer}");
     assert_eq!(answer.header("content-type").unwrap(), "application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -31,12 +32,12 @@ fn scrape(server: &Server) -> Scrape {
 }
 
 impl Scrape {
-    fn value(&self, sample: &str) -> f64 {
+    pub(crate) fn value(&self, sample: &str) -> f64 {
         *self.samples.get(sample).unwrap_or_else(|| panic!("no {sample} in {}", self.text))
     }
 
     /// The samples whose names begin like this, as lines.
-    fn lines(&self, start: &str) -> String {
+    pub(crate) fn lines(&self, start: &str) -> String {
         let found = self.samples.iter().filter(|(name, _value)| name.starts_with(start));
         found.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join("\n")
     }
@@ -198,7 +199,8 @@ fn nothing_in_them_tells_of_one_account_or_secret() {
 #[test]
 fn the_text_is_openmetrics() {
     let scrape = scrape(&busy());
-    let sample = Regex::new(r#"^klinky_[a-z_]+(\{[a-z_]+="[^"\\]*"(,[a-z_]+="[^"\\]*")*\})? [0-9.e+-]+$"#).unwrap();
+    let sample =
+        Regex::new(r#"^(?:klinky|process)_[a-z_]+(\{[a-z_]+="[^"\\]*"(,[a-z_]+="[^"\\]*")*\})? [0-9.e+-]+$"#).unwrap();
     let (mut kinds, mut family) = (BTreeMap::new(), String::new());
     assert!(scrape.text.ends_with("# EOF\n"));
     for line in scrape.text.lines().filter(|line| *line != "# EOF") {
@@ -268,8 +270,9 @@ fn queries(dashboard: &Value) -> Vec<(&str, &str)> {
 fn the_dashboard_asks_for_metrics_and_labels_that_there_are_and_leaves_none_out() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/recipes/grafana.json");
     let dashboard: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
-    let scrape = scrape(&busy());
-    let (exported, metric) = (scrape.names(), Regex::new(r"klinky_[a-z_]+").unwrap());
+    let (links, gateway) = (scrape(&busy()), scrape(&Upstream::plain().guarded(&[])));
+    let exported: BTreeSet<&str> = links.names().union(&gateway.names()).copied().collect();
+    let (text, metric) = (links.text.clone() + &gateway.text, Regex::new(r"\b(?:klinky|process)_[a-z_]+").unwrap());
     let label = Regex::new(r#"[{,]\s*([a-z]+)\s*(?:=~|!=|=)"#).unwrap();
     let mut asked = BTreeSet::new();
     for (title, query) in queries(&dashboard) {
@@ -279,7 +282,7 @@ fn the_dashboard_asks_for_metrics_and_labels_that_there_are_and_leaves_none_out(
         }
         for label in label.captures_iter(query).map(|found| found[1].to_owned()) {
             let of_the_scraper = ["job", "instance"].contains(&label.as_str());
-            assert!(of_the_scraper || scrape.text.contains(&format!("{label}=\"")), "{title}: no label {label}");
+            assert!(of_the_scraper || text.contains(&format!("{label}=\"")), "{title}: no label {label}");
         }
     }
 

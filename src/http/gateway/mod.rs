@@ -109,7 +109,9 @@ async fn answer(
     }
     let settings = state.gateway.as_ref().ok_or(ApiError::Internal("a gateway without an upstream", None))?;
     let exchange = Exchange { state, settings, pool, request };
-    let (answer, connection, upload) = exchange.run(payload).await?;
+    let answered = exchange.run(payload).await;
+    state.metrics.count_upstream(answered.as_ref().map(|(answer, ..)| answer.status().as_u16()));
+    let (answer, connection, upload) = answered?;
     let (head, body) = answer.into_parts();
     let built = response_head::build(&head, request.version()).map_err(Fault::Malformed)?;
     let mut download = Download::new(body, connection, Rc::clone(pool), upload, settings.timeout);

@@ -7,11 +7,13 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
+use rustix::fs::statvfs;
 
 use super::PREFIX;
 use super::durations::{NotedHistogram, secs};
 use crate::durations::Noted;
 use crate::http::State;
+use crate::log;
 use crate::recorder::Backlog;
 use crate::store::{StoreError, StoreStats, StoreWrites};
 
@@ -20,6 +22,8 @@ pub(crate) struct Stored {
     store: StoreStats,
     commit_durations: Noted,
     clicks: Backlog,
+    /// `None`: the system does not say.
+    free_bytes: Option<u64>,
 }
 
 /// What became of the backups, of a server that makes them: an age of one that was never wanted would alarm.
@@ -43,13 +47,16 @@ impl Stored {
     pub(crate) fn read(state: &State) -> Result<Self, StoreError> {
         let clicks = state.recorder.backlog();
         let commit_durations = state.store.commit_durations();
-        Ok(Self { store: state.store.stats()?, commit_durations, clicks })
+        // Of a file system that has blocks: one without is none that is kept on a disk.
+        let found = statvfs(state.store.dir()).ok().filter(|found| found.f_blocks > 0);
+        let free_bytes = found.map(|found| found.f_bavail.saturating_mul(found.f_frsize));
+        Ok(Self { store: state.store.stats()?, commit_durations, clicks, free_bytes })
     }
 
     /// As metrics.
     pub(super) fn into_registry(self, backups: Option<&Backups>) -> Registry {
         let mut registry = Registry::with_prefix(PREFIX);
-        let Self { store, commit_durations, clicks } = self;
+        let Self { store, commit_durations, clicks, free_bytes } = self;
         registry.register(
             "records",
             "Records in the store; links and keys that were deleted included",
@@ -61,6 +68,10 @@ impl Stored {
             Unit::Bytes,
             ConstGauge::new(store.disk_bytes),
         );
+        if let Some(bytes) = free_bytes {
+            let help = "Free space on the disk of the data directory, as far as this process may use it";
+            registry.register_with_unit("disk_free", help, Unit::Bytes, ConstGauge::new(bytes));
+        }
         registry.register("store_writes", "Writes to the engine", writes(&store.writes));
         registry.register("store_commits", "Commits to disk", commits(&store));
         let help = "How long commits to disk took";
@@ -77,6 +88,8 @@ impl Stored {
         registry.register("clicks_deferred", help, ConstGauge::new(clicks.deferred));
         let help = "Clicks and conversions that were lost, because the store did not take them for too long";
         registry.register("clicks_dropped", help, ConstCounter::new(clicks.dropped));
+        let help = "Lines of the log that were left out, because standard error did not take them";
+        registry.register("log_lines_lost", help, ConstCounter::new(log::lost_lines()));
         if let Some(Backups { newest_secs, failures }) = backups {
             let help = "When the newest backup was made, in Unix seconds; 0 if there is none";
             registry.register("backup_newest_timestamp_seconds", help, ConstGauge::new(*newest_secs));
