@@ -5,6 +5,8 @@ import { compact, number } from "./format.js";
 
 const HEIGHT = 240;
 const MARGIN = { top: 12, right: 8, bottom: 26, left: 46 };
+/** A label's characters are about as wide, at most. */
+const CHAR_WIDTH = 7.5;
 /** A bar is narrower than this only where there are more bars than room. */
 const GAP_FROM = 5;
 
@@ -74,8 +76,12 @@ export class Bars {
       svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }),
       svg("text", { class: "tick", x: MARGIN.left - 8, y: y(value) + 4, "text-anchor": "end" }, compact(value)),
     ]);
-    const below = this.#ticks.map(([place, text]) =>
-      svg("text", { class: "tick", x: MARGIN.left + (place + 0.5) * slot, y: HEIGHT - 7, "text-anchor": "middle" }, text));
+    const below = this.#ticks.map(([place, text]) => {
+      // Under its bar, but not beyond the edge.
+      const half = (text.length * CHAR_WIDTH) / 2;
+      const x = Math.min(MARGIN.left + (place + 0.5) * slot, width - half);
+      return svg("text", { class: "tick", x, y: HEIGHT - 7, "text-anchor": "middle" }, text);
+    });
     const mark = this.#at === null ? [] : [svg("rect", {
       class: "mark", x: MARGIN.left + this.#at * slot, y: MARGIN.top, width: Math.max(slot, 1), height: base - MARGIN.top,
     })];

@@ -119,6 +119,36 @@ fn a_day_is_shown_as_the_api_says_it() {
 }
 
 #[test]
+fn no_label_of_the_chart_is_cut_off() {
+    let Some(browser) = Browser::open() else { return };
+    let server = Server::start();
+    let account = server.account("growth");
+    // The last bar is that of midnight, which has a label.
+    server.set_clock("2024-01-17T00:30:00Z");
+    server.ping(&account.key);
+    let token = server.token(&account.id);
+    browser.go(&format!("http://{}/dashboard#token={token}", server.public.0));
+    browser.wait_for("document.querySelector('#usage .canvas svg')");
+
+    for (width, span, hours, last) in
+        [(1100, "7d", "7 days", "17 Jan"), (360, "7d", "7 days", "17 Jan"), (360, "24h", "24 hours", "00:00")]
+    {
+        browser.look(width, 800, "light");
+        browser.wait_for(&format!("innerWidth === {width}"));
+        browser.click(&format!("#span-{span}"));
+        browser.wait_for(&format!("document.querySelector('.canvas').ariaLabel.includes('in the last {hours}')"));
+        browser.wait_for(
+            "document.querySelector('.canvas svg').clientWidth === document.querySelector('.canvas').clientWidth",
+        );
+        let beyond = "const svg = document.querySelector('#usage .canvas svg');
+            const texts = [...svg.querySelectorAll('text')];
+            const isCut = ({ x, width }) => x < 0 || x + width > svg.clientWidth;
+            return [texts.at(-1).textContent, texts.filter((text) => isCut(text.getBBox())).map((text) => text.textContent)]";
+        assert_eq!(browser.run(beyond, &[]), json!([last, []]), "{width} {span}");
+    }
+}
+
+#[test]
 fn the_operators_list_is_pictured_beside_the_readme() {
     let Some(browser) = Browser::open() else { return };
     let server = Server::start();
