@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::id::AccountId;
 use crate::domain::idempotency::{Answer, Fingerprint, IdempotencyKey, KEPT_FOR, KeptAnswer};
@@ -18,6 +19,12 @@ use crate::store::{Store, StoreError};
 /// request and adds a little.
 pub const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// Requests of one account that run at once; others wait for their turn. They go on when their clients have gone, so the
+/// bound on connections is none on them.
+pub const RUNS_PER_ACCOUNT_MAX: usize = 64;
+/// Those of all accounts: each may hold a body of 1 MiB.
+pub const RUNS_MAX: usize = 1024;
+
 type Place = (AccountId, IdempotencyKey);
 
 /// Who may run a request, and what those get who may not.
@@ -25,6 +32,17 @@ type Place = (AccountId, IdempotencyKey);
 pub struct Idempotency {
     store: Arc<Store>,
     running: Arc<DashMap<Place, Fingerprint>>,
+    /// Of accounts that have requests that run or wait.
+    turns: Arc<DashMap<AccountId, Arc<Semaphore>>>,
+    all_turns: Arc<Semaphore>,
+}
+
+/// One of the requests that run at once; dropping it lets the next one run.
+pub struct Turn {
+    account: AccountId,
+    turns: Arc<DashMap<AccountId, Arc<Semaphore>>>,
+    /// Its place among its account's, and among all.
+    places: [Option<OwnedSemaphorePermit>; 2],
 }
 
 /// What becomes of a request.
@@ -61,7 +79,22 @@ impl Idempotency {
     /// Over the answers in `store`.
     #[must_use]
     pub fn new(store: Arc<Store>) -> Self {
-        Self { store, running: Arc::default() }
+        let all_turns = Arc::new(Semaphore::new(RUNS_MAX));
+        Self { store, running: Arc::default(), turns: Arc::default(), all_turns }
+    }
+
+    /// Waits until one more request of an account may run.
+    ///
+    /// # Errors
+    /// Never: the semaphores are not closed.
+    pub async fn turn(&self, account: AccountId) -> Result<Turn, AcquireError> {
+        let new = || Arc::new(Semaphore::new(RUNS_PER_ACCOUNT_MAX));
+        let own = Arc::clone(&self.turns.entry(account).or_insert_with(new));
+        let mut turn = Turn { account, turns: Arc::clone(&self.turns), places: [None, None] };
+        // In this order: who waits for the others of its account takes no place from other accounts.
+        let own = own.acquire_owned().await?;
+        turn.places = [Some(own), Some(Arc::clone(&self.all_turns).acquire_owned().await?)];
+        Ok(turn)
     }
 
     /// Decides on a request under a key of an account. Of any number that race, one is told to run.
@@ -92,6 +125,12 @@ impl Idempotency {
 }
 
 impl Running {
+    /// Whose request it is.
+    #[must_use]
+    pub fn account(&self) -> AccountId {
+        self.place.0
+    }
+
     /// Keeps the answer to this request if it is one to keep. It is on disk when this returns; a request that comes
     /// after that is answered the same.
     ///
@@ -109,6 +148,14 @@ impl Running {
         let (account, key) = self.place;
         let kept = KeptAnswer { fingerprint: self.fingerprint, expires_at: self.started_at.plus(KEPT_FOR), answer };
         self.idempotency.store.keep_answer(account, key, &kept)?.wait()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.places = [None, None];
+        // Whoever has or waits for a place holds the semaphore as well.
+        self.turns.remove_if(&self.account, |_account, turns| Arc::strong_count(turns) == 1);
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::clock::Stopwatch;
-use crate::store::{Event, Store, StoreError, unless_full};
+use crate::store::{Event, Store, StoreError, unless_refused};
 
 /// Between two rounds: small beside any flush interval, large enough for many events to share a transaction.
 const ROUND: Duration = Duration::from_millis(10);
@@ -117,7 +117,7 @@ impl Recorder {
     /// # Errors
     /// When the store fails; the events stay to be recorded later.
     pub fn catch_up(&self) -> Result<(), StoreError> {
-        unless_full(self.shared.write_waiting().and_then(|()| {
+        unless_refused(self.shared.write_waiting().and_then(|()| {
             for _transaction in 0..TRANSACTIONS_FOR_A_READER {
                 if !self.shared.store.record_deferred()? {
                     break;

@@ -13,7 +13,7 @@ use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::{
     Cli, Command, DumpFormat, DumpSettings, RestoreArgs, ServeArgs, ServeSettings, SimulateArgs, TokenSettings,
     VerifyArgs,
@@ -22,7 +22,7 @@ use crate::demo::Place;
 use crate::domain::plan::Plan;
 use crate::domain::time::Timestamp;
 use crate::dump::table::Table;
-use crate::dump::{self, DumpFilter, remote};
+use crate::dump::{self, DumpError, DumpFilter, remote};
 use crate::http::Running;
 use crate::plans::first_plans;
 use crate::simulate::{Simulation, show_path};
@@ -98,13 +98,17 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
         print_demo(&server, settings, clock.now()).await?;
     }
     told_to_stop(&mut signals).await;
+    let first = Stopwatch::start();
     tracing::info!("stopping: finishing what runs; a second signal stops at once");
     // Nothing else may hold the store once the server has let go of it.
     let store = Arc::downgrade(server.store());
-    let (stop, again) = (Box::pin(server.stop()), Box::pin(told_to_stop(&mut signals)));
+    let (stop, again) = (Box::pin(server.stop()), Box::pin(told_again(&mut signals, &first)));
     match select(stop, again).await {
         Either::Left((stopped, _again)) => stopped?,
-        Either::Right(((), _stop)) => return Err(stop_at_once(store.upgrade()).await),
+        Either::Right(((), _stop)) => {
+            secrets::remove_admin_address(&settings.data_dir)?;
+            return Err(stop_at_once(store.upgrade()).await);
+        }
     }
     tracing::info!("stopped; everything is on disk");
     Ok(())
@@ -114,6 +118,16 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
 async fn told_to_stop(signals: &mut [Signal; 2]) {
     let [terminate, interrupt] = signals;
     select(Box::pin(terminate.recv()), Box::pin(interrupt.recv())).await;
+}
+
+/// Waits for a signal that is a second one: what sends them may send one twice, such as `timeout` of GNU.
+async fn told_again(signals: &mut [Signal; 2], first: &Stopwatch) {
+    loop {
+        told_to_stop(signals).await;
+        if u128::from(first.elapsed_us()) >= SAME_SIGNAL_WITHIN.as_micros() {
+            return;
+        }
+    }
 }
 
 /// Has what was written so far on disk, and answers what to end with.
@@ -165,6 +179,8 @@ fn raise_open_files() {
     }
 }
 
+/// Within this time a signal is the first one again.
+const SAME_SIGNAL_WITHIN: Duration = Duration::from_secs(1);
 /// A file that is read to its end is read in pieces of this size; larger ones are not faster.
 const READ_BYTES_AT_ONCE: usize = 64 * 1024;
 
@@ -192,7 +208,8 @@ fn write_dump(settings: DumpSettings, mut out: impl Write) -> Result<(), Box<dyn
     let filter = DumpFilter { only: settings.only, account: settings.account };
     match open(&settings.data_dir, &first_plans()?) {
         Ok(store) => {
-            let written = dump::write(&store, &filter, SystemClock.now(), &mut out);
+            let caught_up = dump::catch_up(&store, &filter).map_err(DumpError::from);
+            let written = caught_up.and_then(|()| dump::write(&store, &filter, SystemClock.now(), &mut out));
             store.close()?;
             written?;
         }

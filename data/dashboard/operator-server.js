@@ -84,6 +84,11 @@ export class HealthView {
   }
 }
 
+/** Of names and e-mail addresses the trail has no values. */
+function changeText({ field, from, to }) {
+  return from === null && to === null ? field : `${field}: ${from ?? "none"} → ${to ?? "none"}`;
+}
+
 export class AuditView {
   #cursors = [""];
   #next = null;
@@ -107,12 +112,13 @@ export class AuditView {
         el("time", { datetime: entry.at, title: entry.at }, now - at < 3600e3 ? relative(at, now) : moment(at)),
         el("span", { class: "strong whole" }, entry.action),
         this.#target(entry),
+        el("span", { class: "break" }, entry.changed.map(changeText).join(", ")),
         el("span", { class: "break" }, entry.actor),
         el("code", { class: "muted break" }, entry.request_id),
       ];
     });
     render(this.list,
-      rows.length > 0 ? table("Audit trail", ["When", "What", "Of", "By", "Request"], rows) : empty("Nothing was changed yet"),
+      rows.length > 0 ? table("Audit trail", ["When", "What", "Of", "Changed", "By", "Request"], rows) : empty("Nothing was changed yet"),
       this.#pager());
   }
 

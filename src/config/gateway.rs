@@ -3,7 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "the docs of flags are their help texts, where backticks are noise")]
 #![allow(rustdoc::bare_urls, clippy::allow_attributes, reason = "likewise; only rustdoc would see an expectation met")]
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use actix_web::http::{Method, Uri};
@@ -112,6 +112,8 @@ impl Upstream {
         let bound = listener.ip().to_canonical();
         let is_asked = match self.host.parse::<IpAddr>().map(|address| address.to_canonical()) {
             // A connection to 0.0.0.0 is one to this machine.
+            // One that listens on 0.0.0.0 does not listen on [::1], while [::] mostly takes both.
+            Ok(IpAddr::V6(_)) if bound == IpAddr::V4(Ipv4Addr::UNSPECIFIED) => false,
             Ok(asked) if asked.is_unspecified() || bound.is_unspecified() => is_here(asked) && is_here(bound),
             Ok(asked) => asked == bound,
             Err(_name) => self.host.eq_ignore_ascii_case("localhost") && is_here(bound),

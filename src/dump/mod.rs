@@ -31,7 +31,7 @@ use crate::domain::plan::{Plan, PlanId};
 use crate::domain::time::{Day, Timestamp};
 use crate::domain::usage::UsageRow;
 use crate::domain::window::Window;
-use crate::store::{Counter, DirectoryError, KeyUse, Store, StoreError, unless_full};
+use crate::store::{Counter, DirectoryError, KeyUse, Store, StoreError, unless_refused};
 
 /// Rows that are read from the store at a time.
 const PAGE_ROWS: usize = 1000;
@@ -65,7 +65,21 @@ impl DumpFilter {
     }
 }
 
-/// Writes a dump of `store`, with the clicks and the usage that wait to be written to their rows, if the disk has room.
+/// Writes the clicks and the usage that wait to their rows, if the disk takes them, so that a dump has them.
+///
+/// # Errors
+/// When the store fails.
+pub fn catch_up(store: &Store, filter: &DumpFilter) -> Result<(), StoreError> {
+    if filter.has(DumpKind::Links) {
+        unless_refused(store.record_all_deferred())?;
+    }
+    if filter.has(DumpKind::Usage) {
+        unless_refused(filter.account.map_or_else(|| store.fold_all_usage(), |id| store.fold_usage_of(id)))?;
+    }
+    Ok(())
+}
+
+/// Writes a dump of `store`.
 ///
 /// # Errors
 /// When the store or the output fails, or the account of the filter does not exist.
@@ -73,12 +87,6 @@ pub fn write(store: &Store, filter: &DumpFilter, now: Timestamp, out: &mut dyn W
     if let Some(id) = filter.account {
         // Before the header, so that nothing goes out where there is nothing to dump.
         found(store.get_account(id))?;
-    }
-    if filter.has(DumpKind::Links) {
-        unless_full(store.record_all_deferred())?;
-    }
-    if filter.has(DumpKind::Usage) {
-        unless_full(filter.account.map_or_else(|| store.fold_all_usage(), |id| store.fold_usage_of(id)))?;
     }
     let mut dump = Dump { out, filter, rows: 0, plans: HashSet::new(), accounts: HashSet::new() };
     dump.line(&Line::header(now))?;

@@ -123,7 +123,7 @@ impl ApiError {
             Self::BadHost => "Host: must be a name or an address, with or without a port.".to_owned(),
             Self::Gateway(fault) => fault.to_string(),
             Self::Store(StoreError::Commit { .. }) => {
-                "The disk refused to write. Nothing was counted; a change may be in force until a restart.".to_owned()
+                "The disk refused to write. Nothing was counted; a change may have been made.".to_owned()
             }
             Self::Store(_) => "The store is unavailable. Nothing was counted; please try again.".to_owned(),
             Self::Internal(_, _) => "Internal error.".to_owned(),

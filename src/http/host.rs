@@ -18,7 +18,9 @@ pub(super) fn check(headers: &HeaderMap) -> Result<(), ApiError> {
 /// What the client calls this server, or else the address that it listens on.
 pub(super) fn asked(request: &HttpRequest) -> String {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.filter(|host| !host.is_empty()).map(str::to_owned);
+    // A port may be empty, RFC 3986 §3.2.3.
+    let host =
+        host.map(|host| host.strip_suffix(':').unwrap_or(host)).filter(|host| !host.is_empty()).map(str::to_owned);
     host.unwrap_or_else(|| request.app_config().local_addr().to_string())
 }
 
@@ -31,7 +33,7 @@ fn is_host(text: &str) -> bool {
         let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
         (!name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._".contains(&c)), port)
     };
-    is_named && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+    is_named && (port.is_empty() || port == ":" || port.strip_prefix(':').is_some_and(is_port))
 }
 
 fn is_port(digits: &str) -> bool {
@@ -44,8 +46,17 @@ mod tests {
 
     #[test]
     fn names_and_addresses_are_hosts_with_a_port_and_without() {
-        for host in ["a", "API.example.com.", "my_api:8080", "127.0.0.1:65535", "[::1]", "[2001:db8::1]:80", "x-1.y:0"]
-        {
+        for host in [
+            "a",
+            "API.example.com.",
+            "my_api:8080",
+            "127.0.0.1:65535",
+            "[::1]",
+            "[2001:db8::1]:80",
+            "x-1.y:0",
+            "a:",
+            "[::1]:",
+        ] {
             assert!(is_host(host), "{host}");
         }
     }
@@ -53,8 +64,8 @@ mod tests {
     #[test]
     fn nothing_else_is_a_host() {
         for host in [
-            ":80", "a:", "a:b", "a:+1", "a:65536", "a:80:80", "a/b", "a?b", "a#b", "u@a", "a b", "a,b", "a\"b", "<a>",
-            "::1", "[::1", "[::1]x", "[a]", "[]", "é", "a\\b", "a%20b",
+            ":80", "a:b", "a:+1", "a:65536", "a:80:80", "a/b", "a?b", "a#b", "u@a", "a b", "a,b", "a\"b", "<a>", "::1",
+            "[::1", "[::1]x", "[a]", "[]", "é", "a\\b", "a%20b",
         ] {
             assert!(!is_host(host), "{host}");
         }

@@ -4,8 +4,6 @@
 //! It is for what a key opens. Key management by session is outside of it: its answers hold secrets, which a
 //! replay would have to store.
 
-use std::sync::Arc;
-
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
@@ -18,10 +16,6 @@ use super::error::{ApiError, BodyIsFinal, Said};
 use super::{State, block, extract, guard, headers};
 use crate::domain::idempotency::{Answer, Fingerprint, IdempotencyKey};
 use crate::idempotency::{Claim, Running};
-
-/// Requests with a key that run at once; others wait for a place. They go on when their clients have gone, so the bound on
-/// connections is none on them, and each may hold a body of 1 MiB.
-pub(crate) const RUNS_MAX: usize = 512;
 
 /// Marks an answer all of whose headers belong to it, as they are none of ours.
 pub(crate) struct AllHeaders;
@@ -64,13 +58,13 @@ where
         }
         Err(error) => return Ok(request.error_response(error)),
     };
-    let place = Arc::clone(&state.idempotent_runs).acquire_owned().await;
-    let place = place.map_err(|_closed| ApiError::Internal("idempotent requests are closed", None))?;
+    let turn = Box::pin(state.idempotency.turn(running.account())).await;
+    let turn = turn.map_err(|closed| ApiError::Internal("there are no turns", Some(Box::new(closed))))?;
     // On its own, so that what was begun is ended, and its answer kept, even if the client goes away.
     let answer = run(request);
     let run = async move {
         let kept = keep(running, answer.await?).await;
-        drop(place);
+        drop(turn);
         Ok(kept)
     };
     let done = rt::spawn(run.in_current_span()).await;

@@ -134,13 +134,16 @@ impl RunningRequest {
     /// The body of the request's answer: while a long one is handed over, the request runs.
     pub(crate) fn until_handed_over(self, body: BoxBody) -> BoxBody {
         let size = body.size();
-        match size {
-            BodySize::None => body,
-            BodySize::Sized(bytes) if usize::try_from(bytes).is_ok_and(|bytes| bytes <= PIECE_BYTES) => body,
-            BodySize::Sized(_) | BodySize::Stream => {
-                BoxBody::new(LongBody { size, body, rest: Bytes::new(), _running: self })
-            }
+        if size == BodySize::None {
+            return body;
         }
+        // What is not at hand is yet to come, however short it is.
+        let (body, rest) = match body.try_into_bytes() {
+            Ok(whole) if whole.len() <= PIECE_BYTES => return BoxBody::new(whole),
+            Ok(whole) => (BoxBody::new(()), whole),
+            Err(to_come) => (to_come, Bytes::new()),
+        };
+        BoxBody::new(LongBody { size, body, rest, _running: self })
     }
 }
 
@@ -148,7 +151,7 @@ impl RunningRequest {
 struct LongBody {
     size: BodySize,
     body: BoxBody,
-    /// Of what the body gave last.
+    /// Of what is at hand.
     rest: Bytes,
     _running: RunningRequest,
 }
@@ -268,7 +271,12 @@ mod tests {
             (0..2).for_each(|_look| all.end_idle(2));
             assert_eq!(read(), Ok(0));
 
-            // One that is short is taken at once.
+            // One that is short and to come from elsewhere is waited for, one that is at hand is taken at once.
+            let to_come = futures_util::stream::pending::<Result<Bytes, io::Error>>();
+            let to_come = BoxBody::new(actix_web::body::SizedStream::new(5, to_come));
+            let body = connection.begin().until_handed_over(to_come);
+            assert_eq!((body.size(), connection.socket.running.load(Ordering::Relaxed)), (BodySize::Sized(5), 1));
+            drop(body);
             drop(connection.begin().until_handed_over(BoxBody::new(Bytes::from_static(b"short"))));
             assert_eq!(connection.socket.running.load(Ordering::Relaxed), 0);
         });

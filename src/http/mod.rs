@@ -183,7 +183,6 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         trusted_proxies: settings.trusted_proxies.clone(),
         recorder: Arc::clone(&threads.recorder),
         usage_reads: Arc::new(Semaphore::new(usage_views::READS_MAX)),
-        idempotent_runs: Arc::new(Semaphore::new(idempotency::RUNS_MAX)),
         usage_retention_days: settings.usage_retention_days,
         links: settings.links.clone(),
         cookie_key: CookieKey::new(&jwt_secret).ok_or_else(|| ServeError::System(io::Error::other("no cookie key")))?,

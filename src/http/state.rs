@@ -44,7 +44,6 @@ pub(crate) struct State {
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) usage_reads: Arc<Semaphore>,
-    pub(crate) idempotent_runs: Arc<Semaphore>,
     pub(crate) usage_retention_days: u32,
     pub(crate) links: LinkSettings,
     pub(crate) cookie_key: CookieKey,

@@ -15,7 +15,7 @@ use crate::domain::id::{AccountId, KeyId};
 use crate::domain::time::{Day, Timestamp};
 use crate::domain::usage::{Tally, UsageRow};
 use crate::domain::window::Window;
-use crate::store::{StoreError, unless_full};
+use crate::store::{StoreError, unless_refused};
 
 /// Longest span that is shown at once: a month.
 const SPAN_DAYS_MAX: u32 = 31;
@@ -40,7 +40,7 @@ pub(crate) async fn answer(
     let view = block(move || -> Result<_, StoreError> {
         // Until the rows are read, also if the client goes away.
         let _turn = turn;
-        unless_full(state.store.fold_usage_of(account))?;
+        unless_refused(state.store.fold_usage_of(account))?;
         UsageView::of(&span, state.store.usage_of(account, first, span.end))
     })
     .await?;

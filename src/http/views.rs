@@ -7,7 +7,7 @@ use crate::domain::account::{Account, InForce, Trial};
 use crate::domain::decision::{Limit, Standing};
 use crate::domain::plan::Plan;
 use crate::keys::IssuedKey;
-use crate::store::{AuditEntry, KeyUse, Page};
+use crate::store::{AuditEntry, FieldChange, KeyUse, Page};
 
 /// One page of an admin list; `next` is the `after` of the next one.
 #[derive(Serialize)]
@@ -205,6 +205,14 @@ pub(crate) struct AuditView {
     action: String,
     target: String,
     request_id: String,
+    changed: Vec<FieldChangeView>,
+}
+
+#[derive(Serialize)]
+struct FieldChangeView {
+    field: String,
+    from: Option<String>,
+    to: Option<String>,
 }
 
 impl From<AuditEntry> for AuditView {
@@ -216,6 +224,11 @@ impl From<AuditEntry> for AuditView {
             action: entry.action,
             target: entry.target,
             request_id: entry.request_id,
+            changed: entry
+                .changed
+                .into_iter()
+                .map(|FieldChange { field, from, to }| FieldChangeView { field, from, to })
+                .collect(),
         }
     }
 }

@@ -1,8 +1,14 @@
 //! The audit trail: one line per administrative write, written in the transaction of the write.
 
+use std::fmt::Display;
+
 use super::directory::Page;
 use super::records::{self, AuditEntry};
 use super::{Store, StoreError, codec, damaged, engine};
+use crate::domain::account::Account;
+use crate::domain::decision::Limit;
+use crate::domain::key::Key;
+use crate::domain::plan::Plan;
 use crate::domain::time::Timestamp;
 
 /// Entries kept. Account holders can add to the trail with a JWT, so it has a bound; at 200 bytes
@@ -28,15 +34,91 @@ pub struct Author {
     pub at: Timestamp,
 }
 
+/// What an audit entry says besides who and when.
+pub(super) struct Deed {
+    action: &'static str,
+    target: String,
+    changed: Vec<FieldChange>,
+}
+
+/// A field that a write changed, before and after it, as in JSON; `None` is null.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldChange {
+    /// The field's name in JSON.
+    pub field: String,
+    /// What it was.
+    pub from: Option<String>,
+    /// What it is.
+    pub to: Option<String>,
+}
+
+impl Deed {
+    /// Something that was done to the object with this id.
+    pub(super) fn new(action: &'static str, target: &dyn Display) -> Self {
+        Self { action, target: target.to_string(), changed: Vec::new() }
+    }
+
+    /// Notes a field, if it was changed.
+    pub(super) fn changed(mut self, field: &str, from: Option<impl Display>, to: Option<impl Display>) -> Self {
+        let (from, to) = (from.map(|value| value.to_string()), to.map(|value| value.to_string()));
+        if from != to {
+            self.changed.push(FieldChange { field: field.to_owned(), from, to });
+        }
+        self
+    }
+
+    /// Notes a field that holds personal data, if it was changed: its values are left out, as the trail outlives the account.
+    fn changed_privately(mut self, field: &str, is_changed: bool) -> Self {
+        if is_changed {
+            self.changed.push(FieldChange { field: field.to_owned(), from: None, to: None });
+        }
+        self
+    }
+
+    pub(super) fn changed_plan(self, from: &Plan, to: &Plan) -> Self {
+        self.changed("name", Some(&from.name), Some(&to.name))
+            .changed("api_access", Some(from.api_access), Some(to.api_access))
+            .changed(
+                "requests_per_hour",
+                Some(from.requests_per_hour.as_units()),
+                Some(to.requests_per_hour.as_units()),
+            )
+            .changed("best_for", Some(from.best_for.as_str()), Some(to.best_for.as_str()))
+    }
+
+    pub(super) fn changed_account(self, from: &Account, to: &Account) -> Self {
+        let trial = |account: &Account| {
+            account.terms.trial.as_ref().map(|trial| format!("{} until {}", trial.plan, trial.ends_at))
+        };
+        self.changed_privately("name", from.name != to.name)
+            .changed_privately("email", from.email != to.email)
+            .changed("plan", Some(&from.terms.plan), Some(&to.terms.plan))
+            .changed(
+                "custom_limit",
+                from.terms.custom_limit.map(Limit::as_units),
+                to.terms.custom_limit.map(Limit::as_units),
+            )
+            .changed("trial", trial(from), trial(to))
+            .changed("suspended", Some(from.terms.suspended), Some(to.terms.suspended))
+    }
+
+    pub(super) fn changed_key(self, from: &Key, to: &Key) -> Self {
+        self.changed_privately("name", from.name != to.name)
+            .changed("scope", Some(from.scope.as_str()), Some(to.scope.as_str()))
+            .changed("expires_at", from.expires_at, to.expires_at)
+    }
+}
+
 impl Author {
-    pub(super) fn entry(&self, number: u64, action: &str, target: String) -> AuditEntry {
+    pub(super) fn entry(&self, number: u64, deed: Deed) -> AuditEntry {
         AuditEntry {
             number,
             at: self.at,
             actor: self.actor.clone(),
-            action: action.to_owned(),
-            target,
+            action: deed.action.to_owned(),
+            target: deed.target,
             request_id: self.request_id.clone(),
+            changed: deed.changed,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use parking_lot::MutexGuard;
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
-use super::audit::{Author, ENTRIES_MAX, Writing};
+use super::audit::{Author, Deed, ENTRIES_MAX, Writing};
 use super::records;
 use super::{Store, StoreError, Trees, codec, codec_numbers, engine, records_links};
 use crate::domain::account::Account;
@@ -41,12 +41,6 @@ impl Change {
     }
 }
 
-/// What an audit entry says besides who and when.
-pub(super) struct Deed {
-    pub(super) action: &'static str,
-    pub(super) target: String,
-}
-
 /// One batch per tree.
 #[derive(Default)]
 struct Batches {
@@ -74,7 +68,7 @@ impl Store {
         by: &Author,
         deed: Deed,
     ) -> Result<(), StoreError> {
-        let entry = by.entry(lock.next_number, deed.action, deed.target);
+        let entry = by.entry(lock.next_number, deed);
         let mut batches = Batches::default();
         batches
             .audit

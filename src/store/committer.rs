@@ -23,6 +23,9 @@ use super::commits::Commits;
 use super::disk::Disk;
 use crate::clock::Stopwatch;
 
+/// Between two lines of the log that say that commits fail: they are tried again and again.
+const TELL_AGAIN_US: u64 = 10_000_000;
+
 /// Syncs the store's file on a thread of its own.
 pub(super) struct Committer {
     shared: Arc<Shared>,
@@ -41,6 +44,8 @@ struct Shared {
     commits: Arc<Commits>,
     successes: AtomicU64,
     failures: AtomicU64,
+    /// When it was last said that commits fail; 0 if they do not.
+    told_us: AtomicU64,
 }
 
 #[derive(Default)]
@@ -97,6 +102,7 @@ impl Committer {
             commits: Arc::default(),
             successes: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            told_us: AtomicU64::new(0),
         });
         let worker = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(move || worker.run(disk))?;
@@ -222,11 +228,17 @@ impl Shared {
             Ok(()) => {
                 self.commits.finish(number);
                 self.successes.fetch_add(1, Ordering::Relaxed);
+                self.told_us.store(0, Ordering::Relaxed);
                 self.syncing_us.store(0, Ordering::SeqCst);
             }
             Err(reason) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(reason, "could not commit: what was written since the last commit is not on disk");
+                let now_us = self.now_us();
+                let told_us = self.told_us.load(Ordering::Relaxed);
+                if told_us == 0 || now_us.saturating_sub(told_us) >= TELL_AGAIN_US {
+                    self.told_us.store(now_us, Ordering::Relaxed);
+                    tracing::error!(reason, "could not commit: what was written since the last commit is not on disk");
+                }
             }
         }
     }
@@ -282,7 +294,11 @@ mod tests {
     /// A committer whose disk refuses: `/dev/null` cannot be synced.
     fn refusing(dir: &tempfile::TempDir, within: Duration) -> Committer {
         let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
-        Committer::start(Disk::new(db, File::open("/dev/null").unwrap(), dir.path(), Arc::default()), within).unwrap()
+        Committer::start(
+            Disk::new(db, File::open("/dev/null").unwrap(), dir.path(), Arc::default(), Arc::default()),
+            within,
+        )
+        .unwrap()
     }
 
     #[test]

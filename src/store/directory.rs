@@ -7,8 +7,8 @@ use std::ops::Bound;
 
 use parking_lot::MutexGuard;
 
-use super::audit::{Author, Writing};
-use super::changes::{Change, Deed};
+use super::audit::{Author, Deed, Writing};
+use super::changes::Change;
 use super::keys::KEYS_PER_ACCOUNT_MAX;
 use super::memory::Holder;
 use super::{Store, StoreError, codec, damaged, engine, records};
@@ -158,7 +158,7 @@ impl Store {
             if self.memory.has_plan(&plan.id) {
                 return Err(DirectoryError::PlanExists(plan.id.clone()));
             }
-            let deed = Deed { action: "plan.create", target: plan.id.to_string() };
+            let deed = Deed::new("plan.create", &plan.id);
             self.apply(lock, vec![Change::PutPlan(plan.clone())], by, deed)?;
             Ok(plan)
         })
@@ -170,8 +170,9 @@ impl Store {
     /// When there is no such plan, or the store fails.
     pub fn update_plan(&self, id: &PlanId, patch: PlanPatch, by: &Author) -> Result<Plan, DirectoryError> {
         self.write(|lock| {
-            let plan = patch.apply(self.get_plan(id)?);
-            let deed = Deed { action: "plan.update", target: id.to_string() };
+            let earlier = self.get_plan(id)?;
+            let plan = patch.apply(earlier.clone());
+            let deed = Deed::new("plan.update", &id).changed_plan(&earlier, &plan);
             self.apply(lock, vec![Change::PutPlan(plan.clone())], by, deed)?;
             Ok(plan)
         })
@@ -187,7 +188,7 @@ impl Store {
             if self.memory.is_plan_in_use(id) {
                 return Err(DirectoryError::PlanInUse(id.clone()));
             }
-            let deed = Deed { action: "plan.delete", target: id.to_string() };
+            let deed = Deed::new("plan.delete", &id);
             Ok(self.apply(lock, vec![Change::RemovePlan(id.clone())], by, deed)?)
         })
     }
@@ -199,7 +200,7 @@ impl Store {
     pub fn create_account(&self, account: Account, by: &Author) -> Result<Account, DirectoryError> {
         self.write(|lock| {
             self.check_plans(&account.terms)?;
-            let deed = Deed { action: "account.create", target: account.id.to_string() };
+            let deed = Deed::new("account.create", &account.id);
             self.apply(lock, vec![Change::PutAccount(account.clone())], by, deed)?;
             Ok(account)
         })
@@ -211,9 +212,10 @@ impl Store {
     /// When there is no such account or plan, or the store fails.
     pub fn update_account(&self, id: AccountId, patch: AccountPatch, by: &Author) -> Result<Account, DirectoryError> {
         self.write(|lock| {
-            let account = patch.apply(self.get_account(id)?, by.at);
+            let earlier = self.get_account(id)?;
+            let account = patch.apply(earlier.clone(), by.at);
             self.check_plans(&account.terms)?;
-            let deed = Deed { action: "account.update", target: id.to_string() };
+            let deed = Deed::new("account.update", &id).changed_account(&earlier, &account);
             self.apply(lock, vec![Change::PutAccount(account.clone())], by, deed)?;
             Ok(account)
         })
@@ -232,7 +234,7 @@ impl Store {
             changes.extend([window.previous(), window].map(|window| Change::RemoveCounter(id, window)));
             changes.extend(self.links_to_remove(id)?);
             changes.push(Change::RemoveAccount(id));
-            Ok(self.apply(lock, changes, by, Deed { action: "account.delete", target: id.to_string() })?)
+            Ok(self.apply(lock, changes, by, Deed::new("account.delete", &id))?)
         })?;
         // Not under the lock, for they may be many. What is left over is nobody's, and expires within a day.
         if let Err(error) = self.kept.remove_account(id) {
@@ -254,7 +256,10 @@ impl Store {
     pub fn set_used(&self, id: AccountId, window: Window, used: Used, by: &Author) -> Result<(), DirectoryError> {
         self.write(|lock| {
             self.memory.find_terms(id).ok_or(DirectoryError::NoAccount)?;
-            let deed = Deed { action: "rate-limit.set", target: id.to_string() };
+            // A damaged one is set all the same: that mends it.
+            let earlier = self.counters.used(id, window).ok();
+            let deed =
+                Deed::new("rate-limit.set", &id).changed("used", earlier.map(Used::as_units), Some(used.as_units()));
             Ok(self.apply(lock, vec![Change::PutCounter(id, window, used)], by, deed)?)
         })
     }
@@ -266,7 +271,7 @@ impl Store {
     pub fn note_token(&self, id: AccountId, by: &Author) -> Result<(), DirectoryError> {
         self.write(|lock| {
             self.memory.find_terms(id).ok_or(DirectoryError::NoAccount)?;
-            Ok(self.apply(lock, Vec::new(), by, Deed { action: "token.create", target: id.to_string() })?)
+            Ok(self.apply(lock, Vec::new(), by, Deed::new("token.create", &id))?)
         })
     }
 

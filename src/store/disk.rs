@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::journal_files::Unsynced;
+use super::room::Health;
 
 /// What a commit syncs: sled's file, and the files of their own that sled 0.34 gives to leaves over 128 KiB (a few
 /// links with the longest URLs are enough) and never syncs itself; and our own journal.
 ///
-/// A sync that failed is the last one: Linux may have dropped what it could not write, and say of the next sync that it
-/// went well (PostgreSQL's "fsyncgate", <https://lwn.net/Articles/752063/>). So nothing is called durable until a restart
-/// has read what is really there.
+/// A sync that failed is the last one: Linux may have dropped what it could not write, show it all the same as long as it is
+/// in its cache, and say of the next sync that it went well (PostgreSQL's "fsyncgate",
+/// <https://lwn.net/Articles/752063/>). So no write is taken any more.
 pub(super) struct Disk {
     db: sled::Db,
     file: File,
@@ -24,12 +25,19 @@ pub(super) struct Disk {
     journal: Arc<Unsynced>,
     /// Why nothing is called durable any more.
     failed: Option<String>,
+    health: Arc<Health>,
 }
 
 impl Disk {
     /// `file` is sled's own in `engine_dir`, opened once more.
-    pub(super) fn new(db: sled::Db, file: File, engine_dir: &Path, journal: Arc<Unsynced>) -> Self {
-        Self { db, file, blobs: engine_dir.join("blobs"), synced: HashSet::new(), journal, failed: None }
+    pub(super) fn new(
+        db: sled::Db,
+        file: File,
+        engine_dir: &Path,
+        journal: Arc<Unsynced>,
+        health: Arc<Health>,
+    ) -> Self {
+        Self { db, file, blobs: engine_dir.join("blobs"), synced: HashSet::new(), journal, failed: None, health }
     }
 
     /// Makes all that was written so far durable.
@@ -69,7 +77,10 @@ impl Disk {
     /// Takes what a sync said, and notes it if it is the last one.
     fn believe(&mut self, synced: io::Result<()>) -> Result<(), String> {
         synced.map_err(|error| {
-            let reason = format!("the disk failed to sync ({error}); nothing is stored until klinky is started again");
+            self.health.fail();
+            let reason = format!(
+                "the disk failed to sync ({error}): nothing is stored any more; mend it and restart the machine, for until then its cache may show what the disk has lost"
+            );
             self.failed.insert(reason).clone()
         })
     }
@@ -89,7 +100,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
         let file = File::options().write(true).open(dir.path().join("db")).unwrap();
-        let mut disk = Disk::new(db.clone(), file, dir.path(), Arc::default());
+        let mut disk = Disk::new(db.clone(), file, dir.path(), Arc::default(), Arc::default());
         disk.commit().unwrap();
         assert!(disk.synced.is_empty());
 
@@ -110,14 +121,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
         // The null device cannot be synced.
-        let mut disk = Disk::new(db, File::open("/dev/null").unwrap(), dir.path(), Arc::default());
+        let null = File::open("/dev/null").unwrap();
+        let mut disk = Disk::new(db, null, dir.path(), Arc::default(), Arc::default());
         assert!(disk.commit().is_err());
 
         disk.file = File::options().write(true).open(dir.path().join("db")).unwrap();
 
-        assert_eq!(
-            disk.commit().unwrap_err(),
-            "the disk failed to sync (Invalid argument (os error 22)); nothing is stored until klinky is started again"
-        );
+        let said = disk.commit().unwrap_err();
+        assert!(said.starts_with("the disk failed to sync (Invalid argument (os error 22))"), "{said}");
     }
 }

@@ -2,8 +2,8 @@
 
 use std::ops::Bound;
 
-use super::audit::Author;
-use super::changes::{Change, Deed};
+use super::audit::{Author, Deed};
+use super::changes::Change;
 use super::directory::{DirectoryError, Page};
 use super::{Store, StoreError, codec, damaged, engine, records};
 use crate::domain::id::{AccountId, KeyId};
@@ -70,7 +70,7 @@ impl Store {
         self.write(|lock| {
             let room = self.room_for_key(key.account_id, None, by.at)?;
             let changes = room.into_iter().chain([Change::PutKey(key.clone())]).collect();
-            self.apply(lock, changes, by, Deed { action: "key.create", target: key.id.to_string() })?;
+            self.apply(lock, changes, by, Deed::new("key.create", &key.id))?;
             Ok(key)
         })
     }
@@ -83,13 +83,9 @@ impl Store {
         self.write(|lock| {
             let found = self.get_key(id, None)?;
             ensure_live(&found.key, by.at)?;
-            let key = patch.apply(found.key);
-            self.apply(
-                lock,
-                vec![Change::PutKey(key.clone())],
-                by,
-                Deed { action: "key.update", target: id.to_string() },
-            )?;
+            let key = patch.apply(found.key.clone());
+            let deed = Deed::new("key.update", &id).changed_key(&found.key, &key);
+            self.apply(lock, vec![Change::PutKey(key.clone())], by, deed)?;
             Ok(KeyUse { key, last_used_at: found.last_used_at })
         })
     }
@@ -105,7 +101,7 @@ impl Store {
                 return Ok(());
             }
             let revoked = Key { revoked_at: Some(by.at), ..key };
-            let deed = Deed { action: "key.revoke", target: id.to_string() };
+            let deed = Deed::new("key.revoke", &id);
             Ok(self.apply(lock, vec![Change::PutKey(revoked)], by, deed)?)
         })
     }
@@ -132,12 +128,13 @@ impl Store {
             }
             let new = successor.of(&old, by.at);
             let ends_at = old.expires_at.map_or(old_ends_at, |own| own.min(old_ends_at));
+            let deed = Deed::new("key.rotate", &id).changed("expires_at", old.expires_at, Some(ends_at));
             let retired = Key { expires_at: Some(ends_at), rotated_at: Some(by.at), ..old };
             let room = self.room_for_key(retired.account_id, Some(&retired), by.at)?;
             // The removal comes last: it may be the retired key that makes room.
             let puts = [Change::PutKey(retired), Change::PutKey(new.clone())];
             let changes = puts.into_iter().chain(room).collect();
-            self.apply(lock, changes, by, Deed { action: "key.rotate", target: id.to_string() })?;
+            self.apply(lock, changes, by, deed)?;
             Ok(new)
         })
     }

@@ -26,7 +26,8 @@ use serde::{Deserialize, Serialize};
 use super::open::{OpenError, damage};
 
 /// The layout of trees, keys and files that this program writes; it reads all earlier ones. Records have versions of their
-/// own. 2: counters and instants have a checksum. 3: keys say when they were rotated.
+/// own. 2: counters and instants have a checksum. 3: keys say when they were rotated,
+/// and audit entries what was changed.
 pub(super) const STORE_VERSION: u32 = 3;
 /// The marker's name.
 pub(super) const MARKER_FILE: &str = "klinky.json";

@@ -63,7 +63,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use self::audit::Author;
+pub use self::audit::{Author, FieldChange};
 pub use self::clicks::{Conversion, Span};
 pub use self::codec::Damage;
 pub use self::committer::Commit;
@@ -140,6 +140,9 @@ pub enum StoreError {
     /// There is no room on the disk. Nothing was written.
     #[error("the disk that holds the data directory is full; make room, and writes are accepted again")]
     Full,
+    /// A sync of the disk failed before. Nothing was written.
+    #[error("the disk failed to sync, so nothing is stored any more: mend it and restart the machine")]
+    SyncFailed,
     /// What was written is not known to be on disk.
     #[error("could not commit: {reason}")]
     Commit {
@@ -152,8 +155,8 @@ pub enum StoreError {
 ///
 /// # Errors
 /// All others.
-pub fn unless_full(written: Result<(), StoreError>) -> Result<(), StoreError> {
-    if matches!(written, Err(StoreError::Full)) { Ok(()) } else { written }
+pub fn unless_refused(written: Result<(), StoreError>) -> Result<(), StoreError> {
+    if matches!(written, Err(StoreError::Full | StoreError::SyncFailed)) { Ok(()) } else { written }
 }
 
 fn engine(attempt: &'static str) -> impl Fn(sled::Error) -> StoreError {

@@ -139,7 +139,7 @@ impl Store {
         let next_number = Self::next_audit_number(&trees.audit).map_err(|error| damage(dir, &error))?;
         let unusable = |error| unusable(dir, error);
         let unsynced = Arc::new(Unsynced::default());
-        let disk = Disk::new(db.clone(), file, &dir.join(ENGINE_DIR), Arc::clone(&unsynced));
+        let disk = Disk::new(db.clone(), file, &dir.join(ENGINE_DIR), Arc::clone(&unsynced), ahead.health());
         let committer = Committer::start(disk, options.flush_within).map_err(unusable)?;
         let store = Self {
             counters: Counters::new(trees.counters.clone(), Arc::clone(&memory), committer.numbers()),

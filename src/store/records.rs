@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::audit::FieldChange;
 use super::codec::{self, Damage};
 use crate::domain::Invalid;
 use crate::domain::account::{Account, Terms, Trial};
@@ -187,6 +188,8 @@ pub struct AuditEntry {
     pub target: String,
     /// The `X-Request-Id` of the request.
     pub request_id: String,
+    /// Which fields of the target it changed.
+    pub changed: Vec<FieldChange>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -198,19 +201,37 @@ struct AuditV1<'b> {
     request_id: &'b str,
 }
 
+#[derive(Serialize, Deserialize)]
+struct AuditV2<'b> {
+    #[serde(borrow)]
+    v1: AuditV1<'b>,
+    #[serde(borrow)]
+    changed: Vec<(&'b str, Option<&'b str>, Option<&'b str>)>,
+}
+
 pub(super) fn audit_to_bytes(entry: &AuditEntry) -> Result<Vec<u8>, bincode::Error> {
-    let record = AuditV1 {
+    let v1 = AuditV1 {
         at_ms: entry.at.as_millis(),
         actor: &entry.actor,
         action: &entry.action,
         target: &entry.target,
         request_id: &entry.request_id,
     };
-    codec::seal(V1, &record)
+    let changed = entry.changed.iter();
+    let changed = changed.map(|change| (change.field.as_str(), change.from.as_deref(), change.to.as_deref())).collect();
+    codec::seal(V2, &AuditV2 { v1, changed })
 }
 
 pub(super) fn audit_from_bytes(number: &[u8], bytes: &[u8]) -> Result<AuditEntry, Damage> {
-    let record: AuditV1<'_> = codec::unseal(V1, bytes)?;
+    let AuditV2 { v1: record, changed } = match codec::version(bytes) {
+        Some(V1) => AuditV2 { v1: codec::unseal(V1, bytes)?, changed: Vec::new() },
+        Some(_) | None => codec::unseal(V2, bytes)?,
+    };
+    let change = |(field, from, to): (&str, Option<&str>, Option<&str>)| FieldChange {
+        field: field.to_owned(),
+        from: from.map(str::to_owned),
+        to: to.map(str::to_owned),
+    };
     Ok(AuditEntry {
         number: codec::parse_number(number)?,
         at: Timestamp::from_millis(record.at_ms)?,
@@ -218,6 +239,7 @@ pub(super) fn audit_from_bytes(number: &[u8], bytes: &[u8]) -> Result<AuditEntry
         action: record.action.to_owned(),
         target: record.target.to_owned(),
         request_id: record.request_id.to_owned(),
+        changed: changed.into_iter().map(change).collect(),
     })
 }
 

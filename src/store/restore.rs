@@ -5,8 +5,8 @@ use std::cell::Cell;
 
 use parking_lot::MutexGuard;
 
-use super::audit::{Author, Writing};
-use super::changes::{Deed, encode};
+use super::audit::{Author, Deed, Writing};
+use super::changes::encode;
 use super::open::write_first_plans;
 use super::recording::LAST_DAY;
 use super::records::{self, Phase};
@@ -158,11 +158,14 @@ impl Restore<'_> {
     /// account that was deleted while it was dumped.
     ///
     /// # Errors
-    /// When another link has it, or the store fails.
+    /// When another link has it, the link has another, or the store fails.
     pub fn put_taken_slug(&self, slug: &Slug, link: LinkId) -> Result<(), RestoreError> {
         let has_come = self.store.trees.slugs.get(slug.as_str()).map_err(engine("look a slug up"))?;
         if has_come.is_some_and(|owner| owner == link.as_bytes()) {
             return Ok(());
+        }
+        if self.store.trees.links.contains_key(link.as_bytes()).map_err(engine("look a link up"))? {
+            return Err(RestoreError::Twice(format!("a slug of link {link}")));
         }
         self.insert(&self.store.trees.slugs, slug.as_str().as_bytes(), link.as_bytes(), || format!("slug {slug}"))
     }
@@ -259,12 +262,7 @@ impl Restore<'_> {
     /// When the store fails; then nothing was restored.
     pub fn finish(mut self, by: &Author) -> Result<(), RestoreError> {
         self.store.reload()?;
-        self.store.apply(
-            &mut self.lock,
-            Vec::new(),
-            by,
-            Deed { action: "store.restore", target: "store".to_owned() },
-        )?;
+        self.store.apply(&mut self.lock, Vec::new(), by, Deed::new("store.restore", &"store"))?;
         self.store.write_phase(Phase::Open)?;
         self.finished = true;
         Ok(())

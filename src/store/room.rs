@@ -41,11 +41,20 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What `st_blocks` counts in, whatever the file system's blocks are.
 const STAT_BLOCK_BYTES: u64 = 512;
 
-/// Knows whether there is room.
+/// Knows whether writes can be taken.
 pub(super) struct Room {
-    has_room: Arc<AtomicBool>,
+    health: Arc<Health>,
     place: Arc<Place>,
     _thread: Background,
+}
+
+/// Whether the disk takes writes, for all who find that it does not.
+#[derive(Default)]
+pub(super) struct Health {
+    /// It has no room, or a sync failed.
+    is_ill: AtomicBool,
+    /// A sync failed: that is for good.
+    sync_failed: AtomicBool,
 }
 
 struct Place {
@@ -58,44 +67,64 @@ impl Room {
     /// Looks at once, and from then on.
     pub(super) fn start(dir: &Path, file: File) -> io::Result<Self> {
         let place = Arc::new(Place { dir: dir.to_owned(), file });
-        let has_room = Arc::new(AtomicBool::new(true));
-        note(&has_room, &place);
-        let (noted, looked_at) = (Arc::clone(&has_room), Arc::clone(&place));
+        let health = Arc::new(Health::default());
+        health.note(&place);
+        let (noted, looked_at) = (Arc::clone(&health), Arc::clone(&place));
         let thread = Background::start("room", move |stop| {
             while !stop.sleep(LOOK) {
-                note(&noted, &looked_at);
+                noted.note(&looked_at);
             }
         })?;
-        Ok(Self { has_room, place, _thread: thread })
+        Ok(Self { health, place, _thread: thread })
     }
 
     /// Looks now. For who writes much at once; not for requests.
     pub(super) fn look(&self) {
-        note(&self.has_room, &self.place);
+        self.health.note(&self.place);
+    }
+
+    /// For who syncs the files.
+    pub(super) fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
     }
 
     /// Whether there is room for writes.
     pub(super) fn has_room(&self) -> bool {
-        self.has_room.load(Ordering::Relaxed)
+        self.check().is_ok()
     }
 
-    /// Refuses a write that there is no room for.
+    /// Refuses a write that the disk would not take.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        if self.has_room() { Ok(()) } else { Err(StoreError::Full) }
+        if !self.health.is_ill.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(if self.health.sync_failed.load(Ordering::Relaxed) { StoreError::SyncFailed } else { StoreError::Full })
     }
 }
 
-/// Notes whether there is room, and says when that changes.
-fn note(has_room: &AtomicBool, place: &Place) {
-    let found = place.find_room();
-    let had = has_room.swap(found.is_ok(), Ordering::Relaxed);
-    let data_dir = place.dir.display();
-    match found {
-        Err(reason) if had => {
-            tracing::error!(reason, %data_dir, "the disk is full: writes are refused until there is room");
+impl Health {
+    /// Says that a sync failed.
+    pub(super) fn fail(&self) {
+        self.sync_failed.store(true, Ordering::SeqCst);
+        self.is_ill.store(true, Ordering::SeqCst);
+    }
+
+    /// Notes whether there is room, and says when that changes.
+    fn note(&self, place: &Place) {
+        let found = place.find_room();
+        let had = !self.is_ill.swap(found.is_err(), Ordering::SeqCst);
+        if self.sync_failed.load(Ordering::SeqCst) {
+            self.is_ill.store(true, Ordering::SeqCst);
+            return;
         }
-        Ok(()) if !had => tracing::warn!(%data_dir, "there is room again: writes are accepted"),
-        Ok(()) | Err(_) => {}
+        let data_dir = place.dir.display();
+        match found {
+            Err(reason) if had => {
+                tracing::error!(reason, %data_dir, "the disk is full: writes are refused until there is room");
+            }
+            Ok(()) if !had => tracing::warn!(%data_dir, "there is room again: writes are accepted"),
+            Ok(()) | Err(_) => {}
+        }
     }
 }
 
@@ -153,5 +182,17 @@ mod tests {
         file.set_len(1).unwrap();
         place.find_room().unwrap();
         assert!(file.metadata().unwrap().blocks() * STAT_BLOCK_BYTES >= AHEAD_BYTES);
+    }
+
+    #[test]
+    fn after_a_failed_sync_no_write_is_taken_however_much_room_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = Room::start(dir.path(), File::create(dir.path().join("db")).unwrap()).unwrap();
+        assert!(room.check().is_ok());
+
+        room.health().fail();
+        room.look();
+
+        assert!(matches!(room.check(), Err(StoreError::SyncFailed)));
     }
 }

@@ -77,7 +77,40 @@ fn an_entry_of_the_trail_says_who_did_what_and_when() {
     200
     content-type: application/json
 
-    {"items":[{"number":1,"at":"2024-01-15T14:30:00Z","actor":"admin","action":"account.create","target":"<id>","request_id":"from-a-test"}],"next":null}
+    {"items":[{"number":1,"at":"2024-01-15T14:30:00Z","actor":"admin","action":"account.create","target":"<id>","request_id":"from-a-test","changed":[]}],"next":null}
+    "#);
+}
+
+#[test]
+fn an_entry_says_what_a_change_changed_but_not_names_and_addresses() {
+    let server = Server::start();
+    let account = server.account("growth");
+    let (path, key) = (format!("/accounts/{}", account.id), format!("/keys/{}", account.key_id));
+    let trial = json!({"plan": "scale", "ends_at": "2024-02-01T00:00:00Z"});
+    let all = json!({"name": "New", "email": "ops@acme.example", "plan": "scale", "custom_limit": 5000, "trial": trial,
+        "suspended": true});
+    for (method, path, body) in [
+        ("PATCH", path.as_str(), all),
+        ("PATCH", &path, json!({"plan": "scale", "custom_limit": null})),
+        ("PATCH", &key, json!({"name": "other", "scope": "read_only", "expires_at": "2025-01-01T00:00:00Z"})),
+        ("POST", &format!("{key}/rotate"), json!({"grace_seconds": 60})),
+        ("PUT", &format!("{path}/rate-limit"), json!({"used": 7})),
+        ("PATCH", "/plans/scale", json!({"requests_per_hour": 2000, "name": "Large"})),
+    ] {
+        server.admin_ok(method, path, &body);
+    }
+
+    let trail = call(&server, "GET", "/audit?limit=6").json();
+
+    let line = |entry: &Value| format!("{} {}", entry["action"].as_str().unwrap(), entry["changed"]);
+    let lines: Vec<String> = trail["items"].as_array().unwrap().iter().map(line).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    plan.update [{"field":"name","from":"Scale","to":"Large"},{"field":"requests_per_hour","from":"1000","to":"2000"}]
+    rate-limit.set [{"field":"used","from":"0","to":"7"}]
+    key.rotate [{"field":"expires_at","from":"2025-01-01T00:00:00Z","to":"2024-01-15T14:31:00Z"}]
+    key.update [{"field":"name","from":null,"to":null},{"field":"scope","from":"read_write","to":"read_only"},{"field":"expires_at","from":null,"to":"2025-01-01T00:00:00Z"}]
+    account.update [{"field":"custom_limit","from":"5000","to":null}]
+    account.update [{"field":"name","from":null,"to":null},{"field":"email","from":null,"to":null},{"field":"plan","from":"growth","to":"scale"},{"field":"custom_limit","from":null,"to":"5000"},{"field":"trial","from":null,"to":"scale until 2024-02-01T00:00:00Z"},{"field":"suspended","from":"false","to":"true"}]
     "#);
 }
 

@@ -194,6 +194,7 @@ fn the_server_and_the_audit_trail_are_shown() {
     let Some(browser) = Browser::open() else { return };
     let server = Server::start();
     let acme = server.account("growth");
+    server.admin_ok("PATCH", &format!("/accounts/{}", acme.id), &json!({"plan": "scale", "name": "Acme"}));
     server.ping(&acme.key);
     open(&browser, &server);
 
@@ -202,9 +203,10 @@ fn the_server_and_the_audit_trail_are_shown() {
     browser.wait_for_text("#top-accounts td a", "Acme");
     browser.wait_to_see("klinky_");
     browser.click("a[href='#/audit']");
-    browser.wait_for("document.querySelectorAll('#audit tbody tr').length === 2");
+    browser.wait_for("document.querySelectorAll('#audit tbody tr').length === 3");
 
-    assert!(browser.text("#audit").contains("account.create"), "{}", browser.text("#audit"));
+    let trail = browser.text("#audit");
+    assert!(trail.contains("account.create") && trail.contains("plan: growth → scale"), "{trail}");
     browser.assert_clean(&origin(&server));
 }
 

@@ -5,13 +5,14 @@ use std::io::{BufRead, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use clap::CommandFactory;
 use klinky::config::Cli;
 use serde_json::Value;
 
 use crate::harness::{ADMIN_TOKEN, Exchange, JWT_SECRET, admin_request};
-use crate::process::{Process, klinky, rows, run};
+use crate::process::{Process, klinky, pass, rows, run, wait_until};
 use crate::upstream::Upstream;
 
 /// What a clean stop on a signal leaves: the running request is answered, and nothing is lost.
@@ -71,12 +72,13 @@ fn a_second_signal_stops_at_once_and_what_was_counted_is_on_disk() {
     write!(running, "{head}Content-Length: 40\r\n\r\n").unwrap();
     assert_eq!(Exchange::read("HEAD 100", &mut running).status, 100);
     let used = || process.admin_ok("GET", &format!("/accounts/{id}/rate-limit"), &Value::Null)["used"].clone();
-    while used() != 4 {
-        std::thread::yield_now();
-    }
+    wait_until("the running request is counted", || used() == 4);
 
     process.signal("TERM");
     process.wait_for_log("stopping: finishing what runs");
+    // The same signal once more, as some send it.
+    process.signal("TERM");
+    pass(Duration::from_millis(1_100));
     process.signal("INT");
     let (code, log) = process.ended();
 

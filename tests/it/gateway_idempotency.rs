@@ -244,7 +244,7 @@ fn an_answer_that_nobody_waits_for_any_more_does_not_hold_the_upstream() {
 }
 
 #[test]
-fn requests_that_nobody_waits_for_any_more_are_bounded() {
+fn requests_that_nobody_waits_for_any_more_are_bounded_for_each_account() {
     let (end_one, ends) = mpsc::channel();
     let ends = Mutex::new(ends);
     let upstream = Upstream::start(move |mut stream, _number, asked| {
@@ -253,23 +253,26 @@ fn requests_that_nobody_waits_for_any_more_are_bounded() {
         ends.lock().unwrap().recv().unwrap_or_default();
     });
     let server = upstream.guarded(&[]);
-    let account = server.account("scale");
-    let send = |number: usize| {
+    let (account, other) = (server.account("scale"), server.account("scale"));
+    let send = |account: &Account, number: usize| {
         let mut client = server.public.connect();
         let head = format!("POST /v1/x HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\n", account.key);
         write!(client, "{head}Idempotency-Key: k{number}\r\nContent-Length: 2\r\n\r\n{{}}").unwrap();
         client
     };
-    for number in 0..512 {
-        let client = send(number);
+    for number in 0..64 {
+        let client = send(&account, number);
         upstream.asked();
         drop(client);
     }
 
-    let _waits = send(512);
+    let _waits = send(&account, 64);
     pass(Duration::from_millis(300));
     upstream.assert_not_asked();
+    let of_another = send(&other, 0);
+    assert_eq!(upstream.asked().header("x-klinky-account"), Some(other.id.as_str()));
+    drop(of_another);
 
     end_one.send(()).unwrap();
-    upstream.asked();
+    assert_eq!(upstream.asked().header("x-klinky-account"), Some(account.id.as_str()));
 }

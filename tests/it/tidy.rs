@@ -23,8 +23,6 @@ const LAYERS: [&[&str]; 4] = [
         "plans",
         "housekeeping",
         "backups",
-        "remote",
-        "table",
         "simulate",
     ],
     &["store"],

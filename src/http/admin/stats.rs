@@ -14,7 +14,7 @@ use crate::domain::usage::Tally;
 use crate::domain::window::Window;
 use crate::http::error::ApiError;
 use crate::http::{State, block, resource, usage_views};
-use crate::store::{Store, StoreError, unless_full};
+use crate::store::{Store, StoreError, unless_refused};
 
 /// Entries of each list.
 const TOP: usize = 10;
@@ -124,7 +124,7 @@ fn top_usage(
     let mut keys: BTreeMap<(AccountId, KeyId), Tally> = BTreeMap::new();
     let mut endpoints: BTreeMap<EndpointName, Tally> = BTreeMap::new();
     for account in accounts {
-        unless_full(store.fold_usage_of(account))?;
+        unless_refused(store.fold_usage_of(account))?;
         for row in store.usage_of(account, window, window.plus(1)) {
             let row = row?;
             keys.entry((account, row.spender.key_id)).or_default().add(&row.tally);

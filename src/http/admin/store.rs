@@ -50,7 +50,8 @@ async fn dump(state: web::Data<State>, request: HttpRequest) -> Result<HttpRespo
     actix_web::rt::task::spawn_blocking(move || {
         let (_entered, _place) = (span.enter(), place);
         let mut out = ChunkWriter { sender, chunk: Vec::with_capacity(CHUNK_BYTES) };
-        let caught_up = state.recorder.catch_up().map_err(DumpError::from);
+        let caught_up = state.recorder.catch_up().and_then(|()| dump::catch_up(&state.store, &filter));
+        let caught_up = caught_up.map_err(DumpError::from);
         let written = caught_up.and_then(|()| dump::write(&state.store, &filter, now, &mut out));
         if let Err(error) = written.and_then(|()| Ok(out.send(None)?)) {
             tracing::warn!(error = &error as &dyn std::error::Error, "a dump was cut off");

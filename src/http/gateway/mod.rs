@@ -26,6 +26,7 @@ use std::rc::Rc;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse, fn_service};
 use actix_web::{Error, HttpRequest, HttpResponse, web};
+use hyper::http::response::Parts;
 
 use self::download::Download;
 use self::exchange::Exchange;
@@ -109,16 +110,30 @@ async fn answer(
     }
     let settings = state.gateway.as_ref().ok_or(ApiError::Internal("a gateway without an upstream", None))?;
     let exchange = Exchange { state, settings, pool, request };
-    let answered = exchange.run(payload).await;
-    state.metrics.count_upstream(answered.as_ref().map(|(answer, ..)| answer.status().as_u16()));
-    let (answer, connection, upload) = answered?;
-    let (head, body) = answer.into_parts();
-    let built = response_head::build(&head, request.version()).map_err(Fault::Malformed)?;
-    let mut download = Download::new(body, connection, Rc::clone(pool), upload, settings.timeout);
-    if let Some(size) = response_head::bodiless(request, &head) {
+    let mut status = 0;
+    let passed_on = match exchange.run(payload).await {
+        Ok((answer, connection, upload)) => {
+            status = answer.status().as_u16();
+            let (head, body) = answer.into_parts();
+            let download = Download::new(body, connection, Rc::clone(pool), upload, settings.timeout);
+            pass_on(request, &head, download).await.map_err(ApiError::from)
+        }
+        Err(error) => Err(error),
+    };
+    state.metrics.count_upstream(passed_on.as_ref().map(|_passed_on| status));
+    Ok(passed_on?)
+}
+
+/// The upstream's answer for the client.
+///
+/// # Errors
+/// When it cannot be passed on.
+async fn pass_on(request: &HttpRequest, head: &Parts, mut download: Download) -> Result<HttpResponse, Fault> {
+    let built = response_head::build(head, request.version()).map_err(Fault::Malformed)?;
+    if let Some(size) = response_head::bodiless(request, head) {
         return Ok(built.set_body(BoxBody::new(Bodiless(size))));
     }
-    if response_head::is_event_stream(&head) {
+    if response_head::is_event_stream(head) {
         // Neither waited for nor kept, however short.
         return Ok(built.set_body(BoxBody::new(download)));
     }
