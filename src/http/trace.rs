@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::middleware::Next;
@@ -68,9 +68,10 @@ async fn answer<B: MessageBody + 'static>(
     state.metrics.count_response(listener, response.status(), duration_us);
     usage::note_answer(&state, &response, Duration::from_micros(duration_us));
     log(&response, &state, duration_us);
-    Ok(match running {
-        Some(running) => response.map_body(|_head, body| running.until_handed_over(body)),
-        None => response,
+    // Few bodies are long, and to exchange one copies its answer.
+    Ok(match (response.response().body().size(), running) {
+        (BodySize::None | BodySize::Sized(0), _) | (_, None) => response,
+        (_, Some(running)) => response.map_body(|_head, body| running.until_handed_over(body)),
     })
 }
 
@@ -89,11 +90,17 @@ fn check_head(request: &ServiceRequest) -> Result<(), ApiError> {
     if uri_bytes > URI_BYTES_MAX {
         return Err(ApiError::UriTooLong { bytes_max: URI_BYTES_MAX });
     }
-    let lengths = request.headers().iter().map(|(name, value)| name.as_str().len().saturating_add(value.len()));
-    if lengths.fold(0, usize::saturating_add) > HEADER_BYTES_MAX {
+    let (mut header_bytes, mut host) = (0_usize, Ok(()));
+    for (name, value) in request.headers() {
+        header_bytes = header_bytes.saturating_add(name.as_str().len()).saturating_add(value.len());
+        if *name == header::HOST {
+            host = host::check(value);
+        }
+    }
+    if header_bytes > HEADER_BYTES_MAX {
         return Err(ApiError::HeadersTooLarge { bytes_max: HEADER_BYTES_MAX });
     }
-    host::check(request.headers())
+    host
 }
 
 /// With a gateway, paths are judged before they are routed.

@@ -276,3 +276,40 @@ pub(super) fn state_to_bytes(state: &StateV1) -> Result<Vec<u8>, bincode::Error>
 pub(super) fn state_from_bytes(bytes: &[u8]) -> Result<StateV1, Damage> {
     codec::unseal(V1, bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instant(ms: i64) -> Timestamp {
+        Timestamp::from_millis(ms).unwrap()
+    }
+
+    #[test]
+    fn keys_and_audit_entries_of_the_first_version_are_read() {
+        let hash = KeyHash::parse(&"ab".repeat(32)).unwrap();
+        let v1 = KeyV1 {
+            id: [1; 16],
+            account_id: [2; 16],
+            name: "ci",
+            display: "klinky_live_a1b2…",
+            read_only: true,
+            created_at_ms: 5,
+            expires_at_ms: Some(7),
+            revoked_at_ms: None,
+        };
+        let key = key_from_bytes(hash, &codec::seal(V1, &v1).unwrap()).unwrap();
+        assert_eq!((key.name.as_str(), key.scope, key.expires_at), ("ci", Scope::ReadOnly, Some(instant(7))));
+        assert_eq!(key.rotated_at, None);
+        let rotated = Key { rotated_at: Some(instant(6)), ..key };
+        assert_eq!(key_from_bytes(hash, &key_to_bytes(&rotated).unwrap()), Ok(rotated));
+
+        let v1 = AuditV1 { at_ms: 5, actor: "admin", action: "plan.update", target: "free", request_id: "r" };
+        let number = codec::number_key(9);
+        let entry = audit_from_bytes(&number, &codec::seal(V1, &v1).unwrap()).unwrap();
+        assert_eq!((entry.number, entry.target.as_str(), entry.changed.len()), (9, "free", 0));
+        let change = FieldChange { field: "plan".to_owned(), from: Some("a".to_owned()), to: None };
+        let entry = AuditEntry { changed: vec![change], ..entry };
+        assert_eq!(audit_from_bytes(&number, &audit_to_bytes(&entry).unwrap()), Ok(entry));
+    }
+}

@@ -37,7 +37,9 @@ fn free_space_is_that_of_the_data_directorys_disk() {
 
 #[test]
 fn answers_of_the_upstream_are_counted_by_class_and_what_is_none_by_its_reason() {
-    let answers = ["200 OK", "201 Created", "302 Found", "404 Not Found", "500 Oops", "xyz Nothing", ""];
+    // The second last is none that can be passed on.
+    let coded = "200 OK\r\nTransfer-Encoding: gzip, chunked";
+    let answers = ["200 OK", "201 Created", "302 Found", "404 Not Found", "500 Oops", "xyz Nothing", coded, ""];
     let upstream = Upstream::start(move |mut stream, number, _asked| {
         while read(&mut stream).is_some() {
             match answers[number % answers.len()] {
@@ -65,7 +67,7 @@ fn answers_of_the_upstream_are_counted_by_class_and_what_is_none_by_its_reason()
     klinky_upstream_responses_total{result="3xx"} 1
     klinky_upstream_responses_total{result="4xx"} 1
     klinky_upstream_responses_total{result="5xx"} 1
-    klinky_upstream_responses_total{result="malformed"} 1
+    klinky_upstream_responses_total{result="malformed"} 2
     klinky_upstream_responses_total{result="timeout"} 1
     klinky_upstream_responses_total{result="unreachable"} 0
     "#);
