@@ -168,7 +168,7 @@ impl MessageBody for LongBody {
         if this.rest.is_empty() {
             match Pin::new(&mut this.body).poll_next(cx) {
                 Poll::Ready(Some(Ok(bytes))) => this.rest = bytes,
-                other => return other,
+                ended @ (Poll::Ready(Some(Err(_)) | None) | Poll::Pending) => return ended,
             }
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES));

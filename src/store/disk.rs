@@ -14,7 +14,7 @@ use super::room::Health;
 /// links with the longest URLs are enough) and never syncs itself; and our own journal.
 ///
 /// A sync that failed is the last one: Linux may have dropped what it could not write, show it all the same as long as it is
-/// in its cache, and say of the next sync that it went well (PostgreSQL's "fsyncgate",
+/// in its cache, and say of the next sync that it went well ("fsyncgate",
 /// <https://lwn.net/Articles/752063/>). So no write is taken any more.
 pub(super) struct Disk {
     db: sled::Db,

@@ -121,7 +121,7 @@ async fn answer(
         Err(error) => Err(error),
     };
     state.metrics.count_upstream(passed_on.as_ref().map(|_passed_on| status));
-    Ok(passed_on?)
+    passed_on
 }
 
 /// The upstream's answer for the client.
