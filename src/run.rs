@@ -106,8 +106,10 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
     match select(stop, again).await {
         Either::Left((stopped, _again)) => stopped?,
         Either::Right(((), _stop)) => {
+            // First what was counted: nothing that fails may come before it.
+            let ended = stop_at_once(store.upgrade()).await;
             secrets::remove_admin_address(&settings.data_dir)?;
-            return Err(stop_at_once(store.upgrade()).await);
+            return Err(ended);
         }
     }
     tracing::info!("stopped; everything is on disk");

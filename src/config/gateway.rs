@@ -111,9 +111,9 @@ impl Upstream {
     fn is_at(&self, listener: SocketAddr) -> bool {
         let bound = listener.ip().to_canonical();
         let is_asked = match self.host.parse::<IpAddr>().map(|address| address.to_canonical()) {
-            // A connection to 0.0.0.0 is one to this machine.
             // One that listens on 0.0.0.0 does not listen on [::1], while [::] mostly takes both.
             Ok(IpAddr::V6(_)) if bound == IpAddr::V4(Ipv4Addr::UNSPECIFIED) => false,
+            // A connection to 0.0.0.0 is one to this machine.
             Ok(asked) if asked.is_unspecified() || bound.is_unspecified() => is_here(asked) && is_here(bound),
             Ok(asked) => asked == bound,
             Err(_name) => self.host.eq_ignore_ascii_case("localhost") && is_here(bound),

@@ -83,6 +83,7 @@ fn a_second_signal_stops_at_once_and_what_was_counted_is_on_disk() {
     let (code, log) = process.ended();
 
     assert_eq!(code, Some(1), "{log}");
+    assert!(!dir.join("admin-address").exists());
     let last = log.lines().last().unwrap();
     insta::assert_snapshot!(last, @"klinky: stopped at once by a second signal: what ran was cut off; what was counted is on disk");
     let dump = run(&mut klinky(&["dump", "--data-dir", dir.to_str().unwrap()]));
