@@ -57,7 +57,7 @@ fn counters(store: &Store) -> Vec<AccountCounter> {
         restore.put_account(&Account { id, name, email: None, terms, created_at: now(), updated_at: now() }).unwrap();
     }
     restore.finish(&by()).unwrap();
-    ids.into_iter().map(|id| store.find_counter(id).unwrap()).collect()
+    ids.into_iter().map(|id| store.find_counter(id).unwrap().unwrap()).collect()
 }
 
 fn by() -> Author {

@@ -158,7 +158,7 @@ impl Gate {
     /// When the store fails.
     pub fn standing(&self, account_id: AccountId, now: Timestamp) -> Result<Option<Known>, StoreError> {
         let Some((plan, in_force)) = self.store.terms_in_force(account_id, now)? else { return Ok(None) };
-        let Some(counter) = self.store.find_counter(account_id) else { return Ok(None) };
+        let Some(counter) = self.store.find_counter(account_id)? else { return Ok(None) };
         let used = self.store.used(account_id, Window::at(now))?;
         let standing = Standing { limit: in_force.limit, used, now };
         Ok(Some(Known { account_id, counter, key_id: None, plan, standing }))

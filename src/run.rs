@@ -23,7 +23,7 @@ use crate::domain::plan::Plan;
 use crate::domain::time::Timestamp;
 use crate::dump::table::Table;
 use crate::dump::{self, DumpError, DumpFilter, remote};
-use crate::http::Running;
+use crate::http::{Running, ServeError};
 use crate::plans::first_plans;
 use crate::simulate::{Simulation, show_path};
 use crate::store::{Author, OpenError, Store, StoreOptions, Verified};
@@ -84,7 +84,7 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
     // Before the start, so that no signal is missed during it.
     let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let clock = Arc::new(SystemClock);
-    let server = http::start(settings, clock.clone()).await?;
+    let mut server = http::start(settings, clock.clone()).await?;
     tracing::info!(
         public = %server.public_address(),
         admin = %server.admin_address(),
@@ -97,7 +97,12 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
     if with_demo {
         print_demo(&server, settings, clock.now()).await?;
     }
-    told_to_stop(&mut signals).await;
+    if let Err(refused) = told_or_refused(&mut signals, &mut server).await {
+        if let Err(error) = server.stop().await {
+            tracing::error!(error = &error as &dyn Error, "could not stop well");
+        }
+        return Err(refused.into());
+    }
     let first = Stopwatch::start();
     tracing::info!("stopping: finishing what runs; a second signal stops at once");
     // Nothing else may hold the store once the server has let go of it.
@@ -120,6 +125,19 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
 async fn told_to_stop(signals: &mut [Signal; 2]) {
     let [terminate, interrupt] = signals;
     select(Box::pin(terminate.recv()), Box::pin(interrupt.recv())).await;
+}
+
+/// Waits for a signal, or until the store is refused after all.
+async fn told_or_refused(signals: &mut [Signal; 2], server: &mut Running) -> Result<(), ServeError> {
+    match select(Box::pin(told_to_stop(signals)), Box::pin(server.opened())).await {
+        Either::Left(((), _opening)) => Ok(()),
+        Either::Right((opened, told)) => {
+            opened?;
+            tracing::info!("all accounts and keys are in memory");
+            told.await;
+            Ok(())
+        }
+    }
 }
 
 /// Waits for a signal that is a second one: what sends them may send one twice, such as `timeout` of GNU.

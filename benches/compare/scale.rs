@@ -21,6 +21,8 @@ const FIRST_SECS: usize = 6;
 const ALL_SECS: usize = 60;
 /// Then each run goes over a part of them again.
 const SECS: usize = 10;
+/// How long it takes to read all accounts and keys beside requests, at least.
+const READING_SECS: usize = 3;
 /// Purging a million counters takes 10 to 20 s, from the second second on.
 const PURGED_WITHIN: Duration = Duration::from_secs(45);
 const OFF: [&str; 2] = ["--log", "off"];
@@ -31,10 +33,11 @@ pub(crate) fn run(rounds: usize) {
     let few = store(&dir.path().join("few"), FEW);
     let many = store(&dir.path().join("many"), MANY);
     println!("{MANY} accounts, a key and a counter each");
-    starts(&dir.path().join("many"));
-    let server = on_first_core(&dir.path().join("many"));
-    println!("resident after the start: {} MB", server.resident_mb());
     let keys = many.keys(Group::Spread);
+    starts(&dir.path().join("many"), &keys);
+    let server = on_first_core(&dir.path().join("many"));
+    server.wait_for_metrics();
+    println!("resident after the start: {} MB", server.resident_mb());
     let mut firsts = keys.chunks(FIRST).map(|part| Load::new("/check", part).run(&server, FIRST_SECS));
     let purging = firsts.next().unwrap();
     std::thread::sleep(PURGED_WITHIN);
@@ -60,8 +63,10 @@ pub(crate) fn run(rounds: usize) {
     let (rate, cpu) = (ratio(|figures| figures.rate), ratio(|figures| figures.cpu_secs_per_million));
     println!("{MANY} to {FEW} accounts, later requests: req/s {rate:.2}, CPU {cpu:.2}");
     println!("resident after that: {} MB", server.resident_mb());
-    server.resume();
     others.0.resume();
+    server.resume();
+    server.kill();
+    start(&dir.path().join("many"), "a crash in an hour in which all have asked");
 }
 
 fn store(data: &Path, accounts: usize) -> Made {
@@ -75,16 +80,26 @@ fn store(data: &Path, accounts: usize) -> Made {
     made
 }
 
-/// Starts and ends the server by turns, killed each second time.
-fn starts(data: &Path) {
+/// Starts and ends the server by turns, killed each second time. The last time requests come at once.
+fn starts(data: &Path, keys: &[&str]) {
     for after in ["a restore", "a clean stop", "a crash", "a clean stop", "a crash"] {
-        let begun = Instant::now();
-        let server = servers::free_klinky(&Klinky { data: data.to_owned(), flags: &OFF });
-        println!("start after {after}: {:.2} s", begun.elapsed().as_secs_f64());
+        let server = start(data, after);
         if after == "a clean stop" {
             server.kill();
         }
     }
+    let load = Load::new("/check", &keys[..FIRST]);
+    let server = servers::free_klinky(&Klinky { data: data.to_owned(), flags: &OFF });
+    println!("requests while accounts and keys are read: {:?}", load.run(&server, READING_SECS));
+}
+
+fn start(data: &Path, after: &str) -> Server {
+    let begun = Instant::now();
+    let server = servers::free_klinky(&Klinky { data: data.to_owned(), flags: &OFF });
+    let ready = begun.elapsed().as_secs_f64();
+    server.wait_for_metrics();
+    println!("start after {after}: {ready:.2} s; all are read after {:.2} s", begun.elapsed().as_secs_f64());
+    server
 }
 
 fn on_first_core(data: &Path) -> Server {

@@ -1,5 +1,6 @@
 //! The servers, each a process of its own on the first core.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +14,8 @@ use crate::bare;
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) port: u16,
+    /// Where klinky's admin listener is.
+    admin: Option<u16>,
     process: Rc<Process>,
 }
 
@@ -52,7 +55,16 @@ impl Server {
             }
             thread::sleep(Duration::from_millis(20));
         }
-        Self { port, process: Rc::new(Process(process)) }
+        Self { port, admin: None, process: Rc::new(Process(process)) }
+    }
+
+    /// Waits until klinky has read all accounts and keys: its metrics wait for that.
+    pub(crate) fn wait_for_metrics(&self) {
+        let mut admin = TcpStream::connect(("127.0.0.1", self.admin.unwrap())).unwrap();
+        admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        admin.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     /// Memory that it holds now, in MB.
@@ -120,7 +132,8 @@ fn start(klinky: &Klinky<'_>, mut command: Command) -> Server {
     command.args(["serve", "--workers", "1", "--listen", &format!("127.0.0.1:{port}")]);
     command.args(["--admin-listen", &format!("127.0.0.1:{admin}")]).arg("--data-dir").arg(&klinky.data);
     let log = fs::File::create(klinky.data.with_extension("log")).unwrap();
-    Server::start(command.args(klinky.flags).stderr(log), port)
+    let server = Server::start(command.args(klinky.flags).stderr(log), port);
+    Server { admin: Some(admin), ..server }
 }
 
 pub(crate) fn restore(dump: &Path, data: &Path) {

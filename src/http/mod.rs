@@ -1,4 +1,4 @@
-//! The two listeners: their start and stop. What is served where is in `routes.rs`.
+//! The two listeners and their start; their stop is in `running.rs`. What is served where is in `routes.rs`.
 //!
 //! Every request of both passes `trace.rs`; the public ones then pass CORS, and a guard of `guard.rs`.
 
@@ -27,6 +27,7 @@ mod public;
 mod redirect;
 mod reference;
 mod routes;
+mod running;
 mod state;
 mod threads;
 mod trace;
@@ -40,10 +41,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle, ServiceRequest};
+use actix_web::dev::{Server, ServiceRequest};
 use actix_web::http::KeepAlive;
 use actix_web::middleware::{Condition, Next, from_fn};
 use actix_web::rt::net::TcpStream;
+use actix_web::rt::task::{JoinHandle, spawn_blocking};
 use actix_web::{App, HttpRequest, HttpServer, web};
 use foldhash::fast::RandomState;
 use isbot::Bots;
@@ -56,6 +58,7 @@ use self::idle::Connections;
 use self::metrics::Metrics;
 use self::notes::Notes;
 use self::routes::{nothing_here, resource};
+pub use self::running::Running;
 pub(crate) use self::state::{Listener, State};
 use self::threads::Threads;
 use self::visitor::CookieKey;
@@ -65,7 +68,7 @@ use crate::config::ServeSettings;
 use crate::gate::Gate;
 use crate::idempotency::Idempotency;
 use crate::plans::{PlansError, first_plans};
-use crate::secrets::{self, Secret, SecretError};
+use crate::secrets::{self, SecretError};
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
 use crate::tokens::{Signer, Verifier};
 
@@ -87,9 +90,6 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long running requests may take to finish once the server is told to stop: longer than the
 /// longest body, shorter than the 90 s after which systemd kills.
 const SHUTDOWN_SECS: u64 = 40;
-/// How long, and how often, a stopped server waits for its threads to let go of the store: 2 s.
-const RELEASE_TRIES_MAX: u32 = 400;
-const RELEASE_PAUSE: Duration = Duration::from_millis(5);
 /// Threads of the admin listener: one operator or script at a time is the usual case.
 const ADMIN_WORKERS: usize = 1;
 
@@ -128,27 +128,18 @@ pub enum ServeError {
     Close(#[source] StoreError),
 }
 
-/// A running server.
-pub struct Running {
-    public: SocketAddr,
-    admin: SocketAddr,
-    store: Arc<Store>,
-    admin_token: Secret,
-    jwt_secret: Secret,
-    handles: [ServerHandle; 2],
-    tasks: [actix_web::rt::task::JoinHandle<io::Result<()>>; 2],
-    threads: Threads,
-}
-
-/// Opens the store, starts both listeners, and returns while they run. Needs an actix system.
+/// Opens the store, starts both listeners, and returns while they run. Accounts and keys may still be read then: see
+/// [`Running::opened`]. Needs an actix system.
 ///
 /// # Errors
 /// When the data directory, a secret or an address is refused.
 pub async fn start(settings: &ServeSettings, clock: Arc<dyn Clock>) -> Result<Running, ServeError> {
     let plans = first_plans()?;
     let options = StoreOptions { dir: settings.data_dir.clone(), flush_within: settings.flush_within };
-    let store = Arc::new(off_runtime(move || Ok(Store::open(&options, &plans)?)).await?);
-    let result = start_on(settings, clock, Arc::clone(&store));
+    let store = Arc::new(off_runtime(move || Ok(Store::open_early(&options, &plans)?)).await?);
+    let opened = Arc::clone(&store);
+    let opening = spawn_blocking(move || opened.finish_opening());
+    let result = start_on(settings, clock, Arc::clone(&store), opening);
     if result.is_err() {
         off_runtime(move || store.close().map_err(ServeError::Close)).await?;
     }
@@ -159,11 +150,16 @@ pub async fn start(settings: &ServeSettings, clock: Arc<dyn Clock>) -> Result<Ru
 async fn off_runtime<T: Send + 'static>(
     run: impl FnOnce() -> Result<T, ServeError> + Send + 'static,
 ) -> Result<T, ServeError> {
-    let done = actix_web::rt::task::spawn_blocking(run).await;
+    let done = spawn_blocking(run).await;
     done.map_err(|panicked| ServeError::System(panicked.into()))?
 }
 
-fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) -> Result<Running, ServeError> {
+fn start_on(
+    settings: &ServeSettings,
+    clock: Arc<dyn Clock>,
+    store: Arc<Store>,
+    opening: JoinHandle<Result<(), OpenError>>,
+) -> Result<Running, ServeError> {
     let dir = store.dir();
     let admin_token = settings.admin_token.clone().map_or_else(|| secrets::admin_token(dir), Ok)?;
     let jwt_secret = settings.jwt_secret.clone().map_or_else(|| secrets::jwt_secret(dir), Ok)?;
@@ -195,107 +191,20 @@ fn start_on(settings: &ServeSettings, clock: Arc<dyn Clock>, store: Arc<Store>) 
         boot_id: trace::boot_id().map_err(|error| ServeError::System(io::Error::other(error.to_string())))?,
         store: Arc::clone(&store),
     });
-    let public = Binding {
-        listener: Listener::Public,
-        address: settings.listen,
-        workers: settings.workers,
-        // `idle.rs` ends idle connections. A timer of actix-web's, set and cleared with each request, costs 2 % of its CPU.
-        keep_alive: KeepAlive::Os,
-        cors_origins: settings.cors_origins.clone(),
-        routes: if settings.gateway.is_some() { routes::gateway } else { routes::public },
-    };
-    let admin = Binding {
-        listener: Listener::Admin,
-        address: settings.admin_listen,
-        workers: ADMIN_WORKERS,
-        keep_alive: KeepAlive::Timeout(KEEP_ALIVE),
-        cors_origins: Vec::new(),
-        routes: routes::admin,
-    };
-    let (public_server, public) = listen(public, &state)?;
-    let (admin_server, admin) = listen(admin, &state)?;
+    let (public_server, public) = listen(Binding::public(settings), &state)?;
+    let (admin_server, admin) = listen(Binding::admin(settings), &state)?;
     secrets::write_admin_address(dir, admin)?;
     Ok(Running {
         public,
         admin,
         store,
+        opening: Some(opening),
         admin_token,
         jwt_secret,
         handles: [public_server.handle(), admin_server.handle()],
         tasks: [actix_web::rt::spawn(public_server), actix_web::rt::spawn(admin_server)],
         threads,
     })
-}
-
-impl Running {
-    /// Where the public listener listens.
-    #[must_use]
-    pub fn public_address(&self) -> SocketAddr {
-        self.public
-    }
-
-    /// Where the admin listener listens.
-    #[must_use]
-    pub fn admin_address(&self) -> SocketAddr {
-        self.admin
-    }
-
-    /// The store, for the demo's accounts.
-    #[must_use]
-    pub fn store(&self) -> &Arc<Store> {
-        &self.store
-    }
-
-    /// The admin token in use.
-    #[must_use]
-    pub fn admin_token(&self) -> &Secret {
-        &self.admin_token
-    }
-
-    /// Signs session tokens as the server does.
-    #[must_use]
-    pub fn signer(&self) -> Signer {
-        Signer::new(&self.jwt_secret)
-    }
-
-    /// Stops accepting, finishes what runs, writes everything, and closes the store.
-    ///
-    /// # Errors
-    /// When a listener failed or the store could not be closed.
-    pub async fn stop(mut self) -> Result<(), ServeError> {
-        let [public, admin] = self.handles;
-        futures_util::future::join(public.stop(true), admin.stop(true)).await;
-        let store = self.store;
-        let store = off_runtime(move || {
-            self.threads.stop();
-            let removed = secrets::remove_admin_address(store.dir());
-            store.close().map_err(ServeError::Close)?;
-            removed?;
-            Ok(store)
-        })
-        .await?;
-        for task in self.tasks {
-            task.await.map_err(|error| ServeError::Listener(error.into()))?.map_err(ServeError::Listener)?;
-        }
-        off_runtime(move || {
-            release(store);
-            Ok(())
-        })
-        .await
-    }
-}
-
-/// Waits until nobody else holds a closed store: only then is its directory free for the next server. Workers let go
-/// of it as their threads end, a moment after they have answered that they stopped.
-fn release(mut store: Arc<Store>) {
-    for _try in 0..RELEASE_TRIES_MAX {
-        match Arc::try_unwrap(store) {
-            Ok(_alone) => return,
-            Err(shared) => store = shared,
-        }
-        std::thread::park_timeout(RELEASE_PAUSE);
-    }
-    tracing::warn!("the closed store is still held; its directory is free when the process ends");
 }
 
 /// What differs between the two listeners.
@@ -307,6 +216,31 @@ struct Binding {
     keep_alive: KeepAlive,
     cors_origins: Vec<String>,
     routes: fn(&mut web::ServiceConfig),
+}
+
+impl Binding {
+    fn public(settings: &ServeSettings) -> Self {
+        Self {
+            listener: Listener::Public,
+            address: settings.listen,
+            workers: settings.workers,
+            // `idle.rs` ends idle connections. A timer of actix-web's, set and cleared with each request, costs 2 % of its CPU.
+            keep_alive: KeepAlive::Os,
+            cors_origins: settings.cors_origins.clone(),
+            routes: if settings.gateway.is_some() { routes::gateway } else { routes::public },
+        }
+    }
+
+    fn admin(settings: &ServeSettings) -> Self {
+        Self {
+            listener: Listener::Admin,
+            address: settings.admin_listen,
+            workers: ADMIN_WORKERS,
+            keep_alive: KeepAlive::Timeout(KEEP_ALIVE),
+            cors_origins: Vec::new(),
+            routes: routes::admin,
+        }
+    }
 }
 
 /// Binds a listener and begins to serve. The server runs once it is spawned.

@@ -116,7 +116,7 @@ impl Counters {
     /// Gives a counted request's units back, for one that could not be stored after all. An account that was removed
     /// meanwhile has no use for them.
     pub(super) fn give_back(&self, account: AccountId, window: Window, cost: Cost) -> Result<(), StoreError> {
-        let Some(counter) = self.memory.find_counter(account) else { return Ok(()) };
+        let Some(counter) = self.memory.find_counter(account)? else { return Ok(()) };
         let mut held = counter.lease();
         let lease = self.renew(account, &mut held, window)?;
         lease.used = lease.used.minus(cost);
@@ -125,7 +125,7 @@ impl Counters {
 
     /// Units used by an account in a window.
     pub(super) fn used(&self, account: AccountId, window: Window) -> Result<Used, StoreError> {
-        if let Some(counter) = self.memory.find_counter(account)
+        if let Some(counter) = self.memory.find_counter(account)?
             && let Some(lease) = *counter.lease()
             && lease.window == window
         {
@@ -140,7 +140,7 @@ impl Counters {
         account: AccountId,
         write: impl FnOnce() -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let Some(counter) = self.memory.find_counter(account) else { return write() };
+        let Some(counter) = self.memory.find_counter(account)? else { return write() };
         let mut held = counter.lease();
         if let Some(lease) = held.as_ref() {
             self.settle(account, lease)?;
@@ -250,7 +250,7 @@ impl Counters {
             let counter = || -> Result<Counter, Damage> {
                 let (window, account_id) = codec::parse_counter_key(&key)?;
                 let stored = codec_numbers::parse_used(&key, &value)?;
-                let counter = memory.find_counter(account_id);
+                let counter = memory.known_counter(account_id);
                 let lease = counter.and_then(|counter| *counter.lease()).filter(|lease| lease.window == window);
                 Ok(Counter { account_id, window, used: lease.map_or(stored, |lease| lease.used) })
             };
@@ -280,12 +280,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
         let tree = db.open_tree("counters").unwrap();
-        let memory = Arc::new(Memory::with_room(0, 0));
+        let memory = Arc::new(Memory::with_room(0, 0, None));
         let counters = Counters::new(tree.clone(), Arc::clone(&memory), Arc::default());
         let (hour, next) = (Window::from_hours(7), Window::from_hours(8));
         let [damaged, whole] = [1, 2].map(|id| AccountId::from_bytes([id; 16]));
         let take = |account, window| {
-            let counter = memory.find_counter(account).unwrap();
+            let counter = memory.find_counter(account).unwrap().unwrap();
             counters.take(&counter, window, Limit::new(1000), Cost::ONE).unwrap().1.as_units()
         };
         let plan = PlanId::new("scale").unwrap();

@@ -77,8 +77,11 @@ impl Store {
         self.memory.find_holder(hash, now)
     }
 
-    /// An account's terms, from memory.
-    pub fn find_terms(&self, account: AccountId) -> Option<Terms> {
+    /// An account's terms; `None` if there is no such account.
+    ///
+    /// # Errors
+    /// When the account cannot be read.
+    pub fn find_terms(&self, account: AccountId) -> Result<Option<Terms>, StoreError> {
         self.memory.find_terms(account)
     }
 
@@ -255,7 +258,7 @@ impl Store {
     /// When there is no such account, or the store fails.
     pub fn set_used(&self, id: AccountId, window: Window, used: Used, by: &Author) -> Result<(), DirectoryError> {
         self.write(|lock| {
-            self.memory.find_terms(id).ok_or(DirectoryError::NoAccount)?;
+            self.memory.find_terms(id)?.ok_or(DirectoryError::NoAccount)?;
             // A damaged one is set all the same: that mends it.
             let earlier = self.counters.used(id, window).ok();
             let deed =
@@ -270,16 +273,18 @@ impl Store {
     /// When there is no such account, or the store fails.
     pub fn note_token(&self, id: AccountId, by: &Author) -> Result<(), DirectoryError> {
         self.write(|lock| {
-            self.memory.find_terms(id).ok_or(DirectoryError::NoAccount)?;
+            self.memory.find_terms(id)?.ok_or(DirectoryError::NoAccount)?;
             Ok(self.apply(lock, Vec::new(), by, Deed::new("token.create", &id))?)
         })
     }
 
-    /// Runs a rule and its write under the lock, then waits until what it wrote is on disk.
+    /// Runs a rule and its write under the lock, once all accounts and keys are read, then waits until what it wrote is on
+    /// disk.
     pub(super) fn write<T>(
         &self,
         rule: impl FnOnce(&mut MutexGuard<'_, Writing>) -> Result<T, DirectoryError>,
     ) -> Result<T, DirectoryError> {
+        self.opening.wait()?;
         let written = rule(&mut self.writing.lock())?;
         self.committer.commit().wait()?;
         Ok(written)

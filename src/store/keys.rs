@@ -52,7 +52,7 @@ impl Store {
         after: Option<KeyId>,
         limit: usize,
     ) -> Result<Page<KeyUse>, DirectoryError> {
-        self.memory.find_terms(account).ok_or(DirectoryError::NoAccount)?;
+        self.memory.find_terms(account)?.ok_or(DirectoryError::NoAccount)?;
         let end = codec::account_key(account, KeyId::from_bytes([0xff; 16]));
         let start = match after {
             Some(id) => Bound::Excluded(codec::account_key(account, id)),
@@ -168,7 +168,7 @@ impl Store {
         let Some(bytes) = self.trees.keys.get(hash).map_err(engine("read a key"))? else { return Ok(None) };
         let decoded = codec::parse_hash(hash).and_then(|parsed| records::key_from_bytes(parsed, &bytes));
         let key = decoded.map_err(damaged("keys", hash))?;
-        Ok(Some(KeyUse { last_used_at: self.memory.last_used(&key.hash), key }))
+        Ok(Some(KeyUse { last_used_at: self.memory.last_used(&key.hash)?, key }))
     }
 }
 

@@ -41,7 +41,7 @@ impl Store {
     pub fn create_links(&self, links: &[Link]) -> Result<(), LinkError> {
         self.write_links(|| {
             for (place, link) in links.iter().enumerate() {
-                self.memory.find_terms(link.account_id).ok_or(LinkError::NoAccount)?;
+                self.memory.find_terms(link.account_id)?.ok_or(LinkError::NoAccount)?;
                 let among = links.iter().take(place).any(|earlier| earlier.slug == link.slug);
                 if among || self.find_slug(&link.slug)?.is_some() {
                     return Err(LinkError::SlugTaken(link.slug.clone()));

@@ -1,27 +1,52 @@
-//! What is read into memory when a store opens. Every record is decoded, so its checksum is verified.
+//! What is read into memory when a store opens: plans and links before it serves, accounts and keys while it does. Every
+//! record is decoded, so its checksum is verified.
 
 use std::iter::Peekable;
 use std::panic::resume_unwind;
 use std::thread;
 
-use super::memory::Memory;
+use super::memory::{Memory, Unread, dangling};
 use super::memory_links::LinkMemory;
-use super::memory_plans::SharedTerms;
 use super::{StoreError, Trees, clicks, codec, codec_numbers, damaged, engine, records, records_links};
+use crate::domain::account::Terms;
+use crate::domain::id::AccountId;
+use crate::domain::key::{Key, KeyHash};
 use crate::domain::time::Timestamp;
 
-/// Reads plans, accounts, keys and links; accounts and keys, which may be millions, in two threads.
-pub(super) fn all(trees: &Trees, memory: &Memory, link_memory: &LinkMemory) -> Result<(), StoreError> {
-    plans(trees, memory)?;
+/// Reads accounts and keys, which may be millions, in two threads.
+pub(super) fn accounts_and_keys(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
     in_halves(&trees.accounts, "read accounts", |_half| {
         let mut shared = memory.shared_terms();
-        move |id, bytes| account(memory, &mut shared, id, bytes)
+        move |id, bytes| {
+            let (id, terms) = decode_account(id, bytes)?;
+            memory.add_account(id, shared.share(terms)?);
+            Ok(())
+        }
     })?;
     in_halves(&trees.keys, "read keys", |half| {
         let mut last_uses = LastUses(half(&trees.last_used).peekable());
-        move |hash, bytes| key(memory, hash, bytes, last_uses.of(hash)?)
-    })?;
-    links(trees, link_memory)
+        move |hash, bytes| {
+            let key = decode_key(hash, bytes)?;
+            let account = memory.find_counter(key.account_id)?;
+            let account = account.ok_or_else(|| dangling("accounts", &key.account_id))?;
+            memory.add_key(&key, last_uses.of(hash)?, account);
+            Ok(())
+        }
+    })
+}
+
+/// An account's terms, as they are on disk.
+pub(super) fn one_account(unread: &Unread, account: AccountId) -> Result<Option<Terms>, StoreError> {
+    let bytes = unread.accounts.get(account.as_bytes()).map_err(engine("read an account"))?;
+    Ok(bytes.map(|bytes| decode_account(account.as_bytes(), &bytes)).transpose()?.map(|(_id, terms)| terms))
+}
+
+/// A key, as it is on disk, and its last use.
+pub(super) fn one_key(unread: &Unread, hash: &KeyHash) -> Result<Option<(Key, Option<Timestamp>)>, StoreError> {
+    let hash = hash.as_bytes();
+    let Some(bytes) = unread.keys.get(hash).map_err(engine("read a key"))? else { return Ok(None) };
+    let last_used = unread.last_used.get(hash).map_err(engine("read a last use"))?;
+    Ok(Some((decode_key(hash, &bytes)?, last_used.and_then(|bytes| decode_last_use(hash, &bytes)))))
 }
 
 /// The rows of a tree that are in the half of a thread.
@@ -51,7 +76,8 @@ fn in_halves<E: FnMut(&[u8], &[u8]) -> Result<(), StoreError>>(
     })
 }
 
-fn plans(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
+/// Reads plans.
+pub(super) fn plans(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
     for row in trees.plans.iter() {
         let (id, bytes) = row.map_err(engine("read plans"))?;
         memory.put_plan(records::plan_from_bytes(&id, &bytes).map_err(damaged("plans", &id))?);
@@ -59,16 +85,25 @@ fn plans(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn account(memory: &Memory, shared: &mut SharedTerms, id: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+fn decode_account(id: &[u8], bytes: &[u8]) -> Result<(AccountId, Terms), StoreError> {
     let decoded = codec::parse_account_id(id).and_then(|parsed| Ok((parsed, records::terms_from_bytes(bytes)?)));
-    let (id, terms) = decoded.map_err(damaged("accounts", id))?;
-    memory.add_account(id, shared.share(terms)?);
-    Ok(())
+    decoded.map_err(damaged("accounts", id))
 }
 
-fn key(memory: &Memory, hash: &[u8], bytes: &[u8], last_used: Option<Timestamp>) -> Result<(), StoreError> {
+fn decode_key(hash: &[u8], bytes: &[u8]) -> Result<Key, StoreError> {
     let decoded = codec::parse_hash(hash).and_then(|parsed| records::key_from_bytes(parsed, bytes));
-    memory.add_key(&decoded.map_err(damaged("keys", hash))?, last_used)
+    decoded.map_err(damaged("keys", hash))
+}
+
+/// When a key was last used. Nothing depends on it, so a damaged row stops nothing.
+fn decode_last_use(hash: &[u8], bytes: &[u8]) -> Option<Timestamp> {
+    let parsed = codec_numbers::parse_instant(hash, bytes).map_err(damaged("last_used", hash));
+    parsed
+        .inspect_err(|error| {
+            let error = error as &dyn std::error::Error;
+            tracing::error!(error, "when this key was last used is not known until it is used again");
+        })
+        .ok()
 }
 
 /// The last uses of keys, for one who goes through the keys in their order.
@@ -81,24 +116,13 @@ impl LastUses {
         let passed = |row: &sled::Result<(sled::IVec, sled::IVec)>| row.as_ref().is_ok_and(|(key, _)| **key < *hash);
         while self.0.next_if(passed).is_some() {}
         let is_its = |row: &sled::Result<(sled::IVec, sled::IVec)>| row.as_ref().is_ok_and(|(key, _)| **key == *hash);
-        match self.0.next_if(|row| row.is_err() || is_its(row)).transpose().map_err(engine("read last uses"))? {
-            Some((key, bytes)) => {
-                let parsed = codec_numbers::parse_instant(&key, &bytes).map_err(damaged("last_used", &key));
-                // Nothing depends on it.
-                Ok(parsed
-                    .inspect_err(|error| {
-                        let error = error as &dyn std::error::Error;
-                        tracing::error!(error, "when this key was last used is not known until it is used again");
-                    })
-                    .ok())
-            }
-            None => Ok(None),
-        }
+        let its = self.0.next_if(|row| row.is_err() || is_its(row)).transpose().map_err(engine("read last uses"))?;
+        Ok(its.and_then(|(key, bytes)| decode_last_use(&key, &bytes)))
     }
 }
 
 /// Reads links into memory, their clicks, and what their auto-winners have decided.
-fn links(trees: &Trees, memory: &LinkMemory) -> Result<(), StoreError> {
+pub(super) fn links(trees: &Trees, memory: &LinkMemory) -> Result<(), StoreError> {
     for row in trees.links.iter() {
         let (key, bytes) = row.map_err(engine("read links"))?;
         let decoded = codec::parse_link_id(&key).and_then(|id| records_links::link_from_bytes(id, &bytes));

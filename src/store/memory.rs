@@ -1,6 +1,6 @@
 //! The copy in memory of what every request asks for: whose key is this, on which terms, and how much is used.
 //!
-//! It is filled when the store opens and changed only in `changes.rs`, right after the
+//! It is filled when the store opens (`load.rs`; until then, `unread.rs`) and changed only in `changes.rs`, right after the
 //! transaction and before the write is answered; so a change acts on the very next request. What requests use is counted
 //! and noted here, with the account (`counters.rs`, `usage_noted.rs`).
 //! A request looks a key up once, and from there goes to its account by pointer. It takes locks for some tens of
@@ -8,6 +8,8 @@
 //! operator sets the counter.
 //!
 //! Tables hold pointers: one that has just doubled is more than half empty, and what is empty should be small.
+
+mod unread;
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -19,6 +21,7 @@ use dashmap::DashSet;
 use foldhash::fast::RandomState;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard, RwLock};
 
+pub(super) use self::unread::Unread;
 use super::StoreError;
 use super::counters::Lease;
 use super::memory_plans::{Plans, SharedTerms};
@@ -59,6 +62,8 @@ pub(super) struct Memory {
     plans: RwLock<Plans>,
     accounts: DashSet<ByAccount, RandomState>,
     keys: DashSet<ByHash, RandomState>,
+    /// None once all accounts and keys are in the tables.
+    unread: RwLock<Option<Unread>>,
     /// How many keys were looked at, when it was last looked for those whose last use is not on disk.
     looked_at: AtomicUsize,
 }
@@ -95,19 +100,21 @@ struct ByAccount(Arc<AccountEntry>);
 struct ByHash(Box<KeyEntry>);
 
 impl Memory {
-    /// Of nothing yet, with room for so many accounts and keys: tables that grow look at all that they point to.
-    pub(super) fn with_room(accounts: usize, keys: usize) -> Self {
+    /// Of nothing yet, with room for so many accounts and keys: tables that grow look at all that they point to. `unread` is
+    /// where they are.
+    pub(super) fn with_room(accounts: usize, keys: usize, unread: Option<Unread>) -> Self {
         Self {
             plans: RwLock::default(),
             accounts: DashSet::with_capacity_and_hasher(accounts, RandomState::default()),
             keys: DashSet::with_capacity_and_hasher(keys, RandomState::default()),
+            unread: RwLock::new(unread),
             looked_at: AtomicUsize::new(0),
         }
     }
 
     /// Who shows the key with this hash at `now`; `None` when nobody may. Notes the use.
     pub(super) fn find_holder(&self, hash: &KeyHash, now: Timestamp) -> Result<Option<Holder>, StoreError> {
-        let Some(found) = self.keys.get(hash) else { return Ok(None) };
+        let Some(found) = self.find_key(hash)? else { return Ok(None) };
         let key = &found.0;
         if now.as_millis() >= key.ends_at_ms.load(Ordering::Relaxed) {
             return Ok(None);
@@ -132,7 +139,7 @@ impl Memory {
         account: AccountId,
         now: Timestamp,
     ) -> Result<Option<(PlanId, InForce)>, StoreError> {
-        let Some(counter) = self.find_counter(account) else { return Ok(None) };
+        let Some(counter) = self.find_counter(account)? else { return Ok(None) };
         self.terms_of(&counter, now, |terms| terms.plan.clone())
     }
 
@@ -148,27 +155,27 @@ impl Memory {
         match self.plans.read().in_force(&state.terms, now) {
             Ok(in_force) => Ok(Some((ask(&state.terms), in_force))),
             // It was removed since it was found, and its plan after it.
-            Err(_dangling) if self.find_counter(counter.0.id).as_ref() != Some(counter) => Ok(None),
+            Err(_dangling) if self.known_counter(counter.0.id).as_ref() != Some(counter) => Ok(None),
             Err(dangling) => Err(dangling),
         }
     }
 
-    pub(super) fn has_account(&self, account: AccountId) -> bool {
-        self.accounts.contains(&account)
+    pub(super) fn has_account(&self, account: AccountId) -> Result<bool, StoreError> {
+        Ok(self.find_counter(account)?.is_some())
     }
 
-    /// Where an account's units are counted; `None` if there is no such account.
-    pub(super) fn find_counter(&self, account: AccountId) -> Option<AccountCounter> {
+    /// Where the units of an account are counted that is in the table. Who is not has used nothing since the start.
+    pub(super) fn known_counter(&self, account: AccountId) -> Option<AccountCounter> {
         self.accounts.get(&account).map(|account| AccountCounter(Arc::clone(&account.0)))
     }
 
-    /// The counters of all accounts.
+    /// The counters of all accounts in the table: of all that may have used anything since the start.
     pub(super) fn all_counters(&self) -> Vec<AccountCounter> {
         self.accounts.iter().map(|account| AccountCounter(Arc::clone(&account.0))).collect()
     }
 
-    pub(super) fn find_terms(&self, account: AccountId) -> Option<Terms> {
-        self.find_counter(account).map(|account| Terms::clone(&account.0.state.lock().terms))
+    pub(super) fn find_terms(&self, account: AccountId) -> Result<Option<Terms>, StoreError> {
+        Ok(self.find_counter(account)?.map(|account| Terms::clone(&account.0.state.lock().terms)))
     }
 
     /// The plans with API access, the smallest limit first.
@@ -185,12 +192,12 @@ impl Memory {
         self.all_counters().iter().any(|account| account.0.state.lock().terms.names(id))
     }
 
-    pub(super) fn last_used(&self, hash: &KeyHash) -> Option<Timestamp> {
-        let last_used_ms = self.keys.get(hash)?.0.last_used_ms.load(Ordering::Relaxed);
-        Timestamp::from_millis(last_used_ms).ok()
+    pub(super) fn last_used(&self, hash: &KeyHash) -> Result<Option<Timestamp>, StoreError> {
+        let last_used_ms = self.find_key(hash)?.map(|key| key.0.last_used_ms.load(Ordering::Relaxed));
+        Ok(last_used_ms.and_then(|ms| Timestamp::from_millis(ms).ok()))
     }
 
-    /// How many plans, accounts and keys there are.
+    /// How many plans, accounts and keys are in the tables.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         (self.plans.read().count(), self.accounts.len(), self.keys.len())
     }
@@ -217,14 +224,14 @@ impl Memory {
     /// Keeps an account's terms.
     pub(super) fn put_terms(&self, account: AccountId, terms: Terms) -> Result<(), StoreError> {
         let terms = self.plans.write().share(terms)?;
-        match self.find_counter(account) {
+        match self.known_counter(account) {
             Some(known) => known.0.state.lock().terms = terms,
             None => self.add_account(account, terms),
         }
         Ok(())
     }
 
-    /// Keeps an account that was not there.
+    /// Keeps an account, unless it is there.
     pub(super) fn add_account(&self, account: AccountId, terms: Arc<Terms>) {
         let state = Mutex::new(AccountState { terms, lease: None, usage: None });
         self.accounts.insert(ByAccount(Arc::new(AccountEntry { id: account, state })));
@@ -238,25 +245,27 @@ impl Memory {
 
     /// Keeps a key of an account that is there; what was known of its last use stays.
     pub(super) fn put_key(&self, key: &Key) -> Result<(), StoreError> {
-        let Some(entry) = self.keys.get(&key.hash) else { return self.add_key(key, None) };
+        let Some(entry) = self.keys.get(&key.hash) else {
+            let account = self.known_counter(key.account_id).ok_or_else(|| dangling("accounts", &key.account_id))?;
+            self.add_key(key, None, account);
+            return Ok(());
+        };
         entry.0.may_write.store(may_write(key), Ordering::Relaxed);
         entry.0.ends_at_ms.store(ends_at_ms(key), Ordering::Relaxed);
         Ok(())
     }
 
-    /// Keeps a key that was not there, and what the disk knows of its last use.
-    pub(super) fn add_key(&self, key: &Key, last_used: Option<Timestamp>) -> Result<(), StoreError> {
-        let account = self.find_counter(key.account_id).ok_or_else(|| dangling("accounts", &key.account_id))?.0;
+    /// Keeps a key of an account, unless it is there, and what the disk knows of its last use.
+    pub(super) fn add_key(&self, key: &Key, last_used: Option<Timestamp>, account: AccountCounter) {
         self.keys.insert(ByHash(Box::new(KeyEntry {
             hash: key.hash,
             id: key.id,
-            account,
+            account: account.0,
             ends_at_ms: AtomicI64::new(ends_at_ms(key)),
             last_used_ms: AtomicI64::new(last_used.map_or(NEVER_USED_MS, Timestamp::as_millis)),
             is_touched: AtomicBool::new(false),
             may_write: AtomicBool::new(may_write(key)),
         })));
-        Ok(())
     }
 
     pub(super) fn remove_key(&self, hash: &KeyHash) {

@@ -1,6 +1,7 @@
 //! The embedded store: sled behind methods that take and return domain values, never closures.
 //!
-//! - `open`: the guard around opening and closing; what makes a directory ours. `open_engine`: sled itself.
+//! - `open`: the guard around opening and closing; what makes a directory ours. `open_engine`: sled itself. `opening`: what
+//!   is left of it while requests are served.
 //! - `marker`: what the directory says of its database, and the lock on both.
 //! - `directory`, `keys`: plans, accounts and keys, written under one lock.
 //! - `links`: links; `recording`, `clicks`: what becomes of them, written and read; `deferred`: what is yet to be.
@@ -41,6 +42,7 @@ mod memory_links;
 mod memory_plans;
 mod open;
 mod open_engine;
+mod opening;
 mod recording;
 mod records;
 mod records_deferred;
@@ -88,6 +90,7 @@ use self::deferred::Deferred;
 use self::idempotency::KeptAnswers;
 use self::memory::Memory;
 use self::memory_links::LinkMemory;
+use self::opening::Opening;
 use self::room::Room;
 use self::usage_journal::Journal;
 use self::usage_noted::NotedUsage;
@@ -143,6 +146,9 @@ pub enum StoreError {
     /// A sync of the disk failed before. Nothing was written.
     #[error("the disk failed to sync, so nothing is stored any more: mend it and restart the machine")]
     SyncFailed,
+    /// Not all accounts and keys could be read. Nothing was written.
+    #[error("the store is damaged: the server stops, and its log says where")]
+    Refused,
     /// What was written is not known to be on disk.
     #[error("could not commit: {reason}")]
     Commit {
@@ -202,6 +208,7 @@ pub struct Store {
     /// Held by whoever writes plans, accounts, keys or the audit trail: administrative writes are
     /// rare, and under one lock each of their rules is a read and a write that nothing comes between.
     writing: Mutex<audit::Writing>,
+    opening: Opening,
     committer: Committer,
     room: Room,
     writes: Writes,
@@ -276,7 +283,10 @@ impl Store {
     }
 
     /// Where an account's units are counted; `None` if there is no such account.
-    pub fn find_counter(&self, account: AccountId) -> Option<AccountCounter> {
+    ///
+    /// # Errors
+    /// When the account cannot be read.
+    pub fn find_counter(&self, account: AccountId) -> Result<Option<AccountCounter>, StoreError> {
         self.memory.find_counter(account)
     }
 
@@ -341,11 +351,12 @@ impl Store {
         self.committer.commit().wait()
     }
 
-    /// Sizes and totals.
+    /// Sizes and totals. Waits until all accounts and keys are read.
     ///
     /// # Errors
-    /// When the size of the files cannot be read.
+    /// When they could not be, or the size of the files cannot be.
     pub fn stats(&self) -> Result<StoreStats, StoreError> {
+        self.opening.wait()?;
         let (commits, commit_failures) = self.committer.totals();
         let (commit_waiting, unsynced_us) = self.committer.backlog();
         let (plans, accounts, keys) = self.memory.counts();

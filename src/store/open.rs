@@ -1,4 +1,4 @@
-//! The guard around opening and closing.
+//! The guard around opening and closing. The second part of opening is in `opening.rs`.
 //!
 //! sled opens a truncated or emptied file as an empty database without an error, and may panic on
 //! a damaged one. So a data directory says of itself, outside of sled, that it is ours, how often it
@@ -30,9 +30,10 @@ use super::disk::Disk;
 use super::idempotency::KeptAnswers;
 use super::journal_files::Unsynced;
 use super::marker::{ENGINE_DIR, Lock, MARKER_FILE, MARKER_FILE_NEW, Marker, STORE_VERSION, Seal};
-use super::memory::Memory;
+use super::memory::{Memory, Unread};
 use super::memory_links::LinkMemory;
 use super::open_engine::{open_engine, open_trees};
+use super::opening::Opening;
 use super::records::{self, Phase, StateV1};
 use super::room::{FREE_BYTES_TO_OPEN, Room, free_bytes};
 use super::usage_journal::Journal;
@@ -119,6 +120,17 @@ impl Store {
     /// # Errors
     /// When the directory is unusable, foreign, in use, of a later version, or damaged.
     pub fn open(options: &StoreOptions, first_plans: &[Plan]) -> Result<Self, OpenError> {
+        let store = Self::open_early(options, first_plans)?;
+        store.finish_opening()?;
+        Ok(store)
+    }
+
+    /// The same for who does not wait until all accounts and keys are read: [`finish_opening`](Self::finish_opening) must
+    /// follow. Meanwhile requests may be decided, and writes of plans, accounts and keys wait.
+    ///
+    /// # Errors
+    /// When the directory is unusable, foreign, in use, of a later version, or seen to be damaged so far.
+    pub fn open_early(options: &StoreOptions, first_plans: &[Plan]) -> Result<Self, OpenError> {
         let dir = options.dir.as_path();
         let (lock, marker) = prepare(dir)?;
         let (db, file) = open_engine(dir)?;
@@ -130,12 +142,12 @@ impl Store {
             write_first_plans(&trees, first_plans).map_err(|error| damage(dir, &error))?;
         }
         let room = |rows: fn(&StateV1) -> u64| state.as_ref().map_or(0, rows).try_into().unwrap_or(0);
-        let memory = Arc::new(Memory::with_room(room(|state| state.accounts), room(|state| state.keys)));
+        let unread =
+            Unread { accounts: trees.accounts.clone(), keys: trees.keys.clone(), last_used: trees.last_used.clone() };
+        let memory = Arc::new(Memory::with_room(room(|state| state.accounts), room(|state| state.keys), Some(unread)));
+        load::plans(&trees, &memory).map_err(|error| damage(dir, &error))?;
         let links = LinkMemory::default();
-        load::all(&trees, &memory, &links).map_err(|error| damage(dir, &error))?;
-        if let Some(state) = state {
-            check_counts(dir, &state, &memory)?;
-        }
+        load::links(&trees, &links).map_err(|error| damage(dir, &error))?;
         let next_number = Self::next_audit_number(&trees.audit).map_err(|error| damage(dir, &error))?;
         let unusable = |error| unusable(dir, error);
         let unsynced = Arc::new(Unsynced::default());
@@ -149,6 +161,7 @@ impl Store {
             kept: KeptAnswers::open(&db).map_err(|error| damage(dir, &error))?,
             dir: dir.to_owned(),
             generation: opened,
+            opening: Opening::of(state),
             writing: Mutex::new(Writing { next_number, is_closed: false }),
             memory,
             links,
@@ -160,11 +173,11 @@ impl Store {
             db,
             seal: Seal::new(dir, opened, lock),
         };
-        store.write_phase(Phase::Open).map_err(|error| damage(dir, &error))?;
+        // What the journal of an earlier version came to.
+        store.committer.commit().wait().map_err(|error| damage(dir, &error))?;
         store.remove_used_up_usage().map_err(|error| damage(dir, &error))?;
         // The files that sled has just made are durable once their directory is.
         File::open(dir.join(ENGINE_DIR)).and_then(|engine| engine.sync_all()).map_err(unusable)?;
-        Marker::open(opened).write(dir).map_err(unusable)?;
         Ok(store)
     }
 
@@ -175,7 +188,7 @@ impl Store {
     }
 
     /// Closes the store: nothing is forgotten, and the next opening checks that nothing is missing.
-    /// Later writes fail.
+    /// Later writes fail. One that is still being opened is opened first; one that was refused stays as it was found.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -187,8 +200,13 @@ impl Store {
         if let Err(error) = self.write_all_last_uses() {
             tracing::error!(error = &error as &dyn std::error::Error, "could not write the last uses of keys");
         }
+        let opened = self.opening.wait();
         self.writing.lock().is_closed = true;
         self.counters.settle_all()?;
+        if opened.is_err() {
+            self.committer.stop();
+            return Ok(());
+        }
         self.write_phase(Phase::Closed)?;
         self.remove_used_up_usage()?;
         self.committer.stop();
@@ -205,31 +223,6 @@ impl Store {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// Writes how far the store has come, durably.
-    pub(super) fn write_phase(&self, phase: Phase) -> Result<(), StoreError> {
-        let count = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
-        let (plans, accounts, keys) = self.memory.counts();
-        let state = StateV1 {
-            generation: self.generation,
-            phase,
-            plans: count(plans),
-            accounts: count(accounts),
-            keys: count(keys),
-        };
-        let bytes = records::state_to_bytes(&state).map_err(super::changes::encode("meta"))?;
-        self.trees.meta.insert(STATE_KEY, bytes).map_err(engine("write the store's state"))?;
-        self.committer.commit().wait()
-    }
-
-    /// Empties memory and reads it from disk again.
-    pub(super) fn reload(&self) -> Result<(), StoreError> {
-        self.memory.clear();
-        self.links.clear();
-        self.deferred.clear();
-        self.clear_usage()?;
-        load::all(&self.trees, &self.memory, &self.links)
     }
 }
 
@@ -304,20 +297,6 @@ pub(super) fn check_state(dir: &Path, trees: &Trees, marker: &Marker) -> Result<
     match state.phase {
         Phase::Restoring => Err(OpenError::HalfRestored { dir: dir.to_owned() }),
         Phase::Open | Phase::Closed => Ok(Some(state)),
-    }
-}
-
-fn check_counts(dir: &Path, state: &StateV1, memory: &Memory) -> Result<(), OpenError> {
-    let (plans, accounts, keys) = memory.counts();
-    let counted = [("plans", plans, state.plans), ("accounts", accounts, state.accounts), ("keys", keys, state.keys)];
-    match state.phase {
-        Phase::Open | Phase::Restoring => Ok(()),
-        Phase::Closed => {
-            let wrong = counted.into_iter().find(|(_tree, found, closed)| u64::try_from(*found) != Ok(*closed));
-            wrong.map_or(Ok(()), |(tree, found, closed)| {
-                Err(damage(dir, &format!("it was closed with {closed} {tree} and now has {found}")))
-            })
-        }
     }
 }
 

@@ -66,6 +66,7 @@ impl Store {
     /// When the store is not empty or fails.
     pub fn start_restore(&self) -> Result<Restore<'_>, RestoreError> {
         self.room.check()?;
+        self.opening.wait()?;
         let lock = self.writing.lock();
         let (_plans, accounts, keys) = self.memory.counts();
         if accounts > 0 || keys > 0 {

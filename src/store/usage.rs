@@ -44,7 +44,7 @@ impl Store {
     pub fn purge_usage_step(&self, account: AccountId, first_kept: Window) -> Result<bool, StoreError> {
         // A restore may be bringing the account back: it begins before a step or after it, not during it.
         let _lock = self.writing.lock();
-        let is_there = self.memory.has_account(account);
+        let is_there = self.memory.has_account(account)?;
         let end = if is_there { codec::usage_hour_key(account, first_kept) } else { codec::usage_end_key(account) };
         let (usage, start) = (&self.trees.usage, codec::usage_hour_key(account, Window::from_hours(0)));
         let rows = steps::delete(usage, usage.range(start..end).keys(), "purge usage")?;

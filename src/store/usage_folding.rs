@@ -143,7 +143,7 @@ impl Store {
     /// # Errors
     /// When the store fails or is closed.
     pub fn fold_usage_of(&self, account: AccountId) -> Result<(), StoreError> {
-        let Some(counter) = self.memory.find_counter(account) else { return Ok(()) };
+        let Some(counter) = self.memory.find_counter(account)? else { return Ok(()) };
         let _lock = self.lock_rows()?;
         let mut journal = self.usage_journal.lock();
         journal.take_ended_of(self, account)?;
@@ -188,7 +188,7 @@ impl Store {
         let mut done = Ok(());
         for counter in counters {
             let account = counter.account_id();
-            if self.memory.has_account(account) {
+            if self.memory.known_counter(account).is_some() {
                 done = journal.with_running(self, &counter, |_journal, held| {
                     if let Some(hour) = held {
                         let window = hour.window();
@@ -220,7 +220,7 @@ impl Store {
     ) -> Result<Option<(AccountId, Window)>, StoreError> {
         let (mut rows, mut done) = (Rows::new(), Vec::new());
         for (place, hour) in journal.ended.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)) {
-            if self.memory.has_account(place.0) {
+            if self.memory.has_account(place.0)? {
                 extend(&mut rows, place.0, hour);
             }
             done.push(*place);

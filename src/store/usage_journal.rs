@@ -148,7 +148,7 @@ impl Journal {
                 // It has gone on, and is on a list again.
                 return Ok(());
             }
-            if store.memory.find_counter(account).as_ref() != Some(counter) {
+            if store.memory.find_counter(account)?.as_ref() != Some(counter) {
                 // What came late for an account that was removed, and perhaps came back by a restore.
                 *held = None;
                 return Ok(());

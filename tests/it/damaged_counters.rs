@@ -20,7 +20,7 @@ fn window() -> Window {
 }
 
 fn take(store: &Store, account: AccountId) -> Result<(Decision, Used), StoreError> {
-    store.take(&store.find_counter(account).unwrap(), window(), Limit::new(LIMIT), Cost::ONE)
+    store.take(&store.find_counter(account).unwrap().unwrap(), window(), Limit::new(LIMIT), Cost::ONE)
 }
 
 fn used(store: &Store, account: AccountId) -> u32 {

@@ -37,7 +37,7 @@ pub(crate) fn account(store: &Store) -> AccountId {
 }
 
 fn passes(store: &Store, account: AccountId, window: Window, limit: u32) -> bool {
-    let counter = store.find_counter(account).unwrap();
+    let counter = store.find_counter(account).unwrap().unwrap();
     let (decision, _used) = store.take(&counter, window, Limit::new(limit), Cost::ONE).unwrap();
     matches!(decision, Decision::Allowed(_))
 }
@@ -233,7 +233,7 @@ fn a_strict_store_waits_for_the_disk_once_per_block() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), Duration::ZERO);
     let account = account(&store);
-    let counter = store.find_counter(account).unwrap();
+    let counter = store.find_counter(account).unwrap().unwrap();
     let mut waits = 0;
     for _ in 0..640 {
         assert!(passes(&store, account, window(), 10_000));

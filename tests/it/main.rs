@@ -37,6 +37,7 @@ mod dumps;
 mod dumps_beside;
 mod dumps_links;
 mod dumps_refused;
+mod early;
 mod ended_keys;
 mod etag;
 mod full_disk;

@@ -47,7 +47,7 @@ fn filled(store: &Store, accounts: u16) -> Vec<AccountCounter> {
             .unwrap();
     }
     restore.finish(&author()).unwrap();
-    ids.into_iter().map(|id| store.find_counter(id).unwrap()).collect()
+    ids.into_iter().map(|id| store.find_counter(id).unwrap().unwrap()).collect()
 }
 
 fn count(store: &Store, window: Window, counters: &[AccountCounter]) {

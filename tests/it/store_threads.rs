@@ -29,7 +29,7 @@ fn request(store: &Store, accounts: &[AccountId], hour: Window) -> u32 {
     let (key, endpoint) = (KeyId::from_bytes([7; 16]), EndpointName::of_route("GET", "/a"));
     let mut granted = 0;
     for account in accounts.iter().cycle().take(REQUESTS as usize) {
-        let counter = store.find_counter(*account).unwrap();
+        let counter = store.find_counter(*account).unwrap().unwrap();
         let (_plan, terms) = store.terms_in_force(*account, at(START)).unwrap().unwrap();
         let (decision, _used) = store.take(&counter, hour, terms.limit, Cost::ONE).unwrap();
         if let Decision::Allowed(_) = decision {

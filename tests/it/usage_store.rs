@@ -58,7 +58,7 @@ pub(crate) fn add_to_journal(store: &Store, changes: impl IntoIterator<Item = (R
 /// The same, and nothing is written.
 pub(crate) fn note(store: &Store, changes: impl IntoIterator<Item = (RowKey, Change)>) {
     for (RowKey { spender, endpoint }, change) in changes {
-        let counter = store.find_counter(spender.account_id).unwrap();
+        let counter = store.find_counter(spender.account_id).unwrap().unwrap();
         store.note_usage(&counter, spender.window, spender.key_id, &endpoint, &change);
     }
 }
@@ -116,7 +116,7 @@ fn usage_goes_with_its_account_also_what_comes_late() {
     let instants = (0..2500).map(|hours| at(START).plus(Duration::from_secs(hours * 3600)));
     add(&store, instants.map(|at| unit(gone, at, 1, "/a")));
     add(&store, [unit(stays, at(START), 1, "/a")]);
-    let counter = store.find_counter(gone).unwrap();
+    let counter = store.find_counter(gone).unwrap().unwrap();
     let note = |path| {
         let (RowKey { spender, endpoint }, change) = unit(gone, at(START), 1, path);
         store.note_usage(&counter, spender.window, spender.key_id, &endpoint, &change);

@@ -274,11 +274,14 @@ fn a_damaged_note_of_how_far_usage_is_folded_is_found() {
 /// Changes a byte in each row of a tree.
 fn flip_all(db: &sled::Db, tree: &str) {
     let tree = db.open_tree(tree).unwrap();
-    for row in tree.iter() {
-        let (key, mut value) = row.unwrap();
-        value[3] ^= 1;
-        tree.insert(key, value).unwrap();
-    }
+    tree.iter().keys().for_each(|key| flip(&tree, &key.unwrap()));
+}
+
+/// Changes a byte in the row under a key.
+pub(crate) fn flip(tree: &sled::Tree, key: &[u8]) {
+    let mut value = tree.get(key).unwrap().unwrap();
+    value[3] ^= 1;
+    tree.insert(key, value).unwrap();
 }
 
 #[test]

@@ -210,7 +210,7 @@ async fn set_used(
 
 async fn usage(state: web::Data<State>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, ApiError> {
     let account = account_id(&id)?;
-    state.store.find_terms(account).ok_or(ApiError::NotFound("account"))?;
+    state.store.find_terms(account)?.ok_or(ApiError::NotFound("account"))?;
     usage_views::answer(&state, &request, account).await
 }
 

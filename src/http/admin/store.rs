@@ -40,7 +40,7 @@ pub(super) fn routes(routes: &mut web::ServiceConfig) {
 async fn dump(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let (filter, now) = (dump_filter(&request)?, state.clock.now());
     if let Some(id) = filter.account {
-        state.store.find_terms(id).ok_or(ApiError::NotFound("account"))?;
+        state.store.find_terms(id)?.ok_or(ApiError::NotFound("account"))?;
     }
     let place = Arc::clone(&state.dumps).try_acquire_owned();
     let place =
