@@ -60,7 +60,7 @@ impl EndpointName {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let is_shown = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
         if (1..=ENDPOINT_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_shown) {
-            Ok(Self(text.into()))
+            Ok(RECENT.with_borrow_mut(|recent| share(&mut recent.names, text)))
         } else {
             Err(Invalid::new(format!("must be 1 to {ENDPOINT_BYTES_MAX} visible ASCII characters and spaces")))
         }
@@ -92,7 +92,7 @@ impl EndpointName {
                 name.push('/');
                 name.push_str(segment);
             }
-            recent.name()
+            share(&mut recent.names, name)
         })
     }
 }
@@ -110,18 +110,16 @@ thread_local! {
     static RECENT: RefCell<Recent> = RefCell::default();
 }
 
-impl Recent {
-    fn name(&mut self) -> EndpointName {
-        if let Some(name) = self.names.get(self.text.as_str()) {
-            return name.clone();
-        }
-        if self.names.len() >= RECENT_MAX {
-            self.names.clear();
-        }
-        let name = EndpointName(self.text.as_str().into());
-        self.names.insert(name.clone());
-        name
+fn share(names: &mut HashSet<EndpointName, RandomState>, text: &str) -> EndpointName {
+    if let Some(name) = names.get(text) {
+        return name.clone();
     }
+    if names.len() >= RECENT_MAX {
+        names.clear();
+    }
+    let name = EndpointName(text.into());
+    names.insert(name.clone());
+    name
 }
 
 /// As a text: hash and comparison are the text's.

@@ -109,11 +109,12 @@ pub(super) fn frame(record: &[u8]) -> Result<Vec<u8>, std::num::TryFromIntError>
     Ok([&length.to_be_bytes(), record].concat())
 }
 
-/// The first record, and what follows it; `None` where the bytes end before it does, or are zeros.
-pub(super) fn parse_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, after) = bytes.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok().filter(|length| *length > 0)?;
-    after.split_at_checked(length)
+/// Bytes before a record in such a file.
+pub(super) const FRAME_HEAD_BYTES: usize = 4;
+
+/// How long the record is that follows; `None` if there are only zeros.
+pub(super) fn framed_bytes(head: [u8; FRAME_HEAD_BYTES]) -> Option<u64> {
+    Some(u32::from_be_bytes(head).into()).filter(|length| *length > 0)
 }
 
 /// The version that a record says it has, where there are several to read.

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::codec;
+
+/// Bytes of a file that are read at a time.
+const READ_BYTES: usize = 256 * 1024;
 
 /// The files, for the one who writes them.
 pub(super) struct JournalFiles {
@@ -123,38 +126,41 @@ impl Unsynced {
     }
 }
 
-/// Reads all records in `dir` in the order in which they were written. The end of a file that does not decode was being
-/// written when the process or the machine stopped, and was never on disk as a whole: it is passed over. What does not
-/// decode before a record that does is damage.
-pub(super) fn read<T, E>(
-    dir: &Path,
-    decode: impl Fn(&[u8]) -> Result<T, E>,
-    mut each: impl FnMut(Place, Result<T, E>),
-) -> io::Result<()> {
-    for file in numbers(dir)? {
-        let bytes = fs::read(dir.join(file.to_string()))?;
-        let mut torn = Vec::new();
-        for (at, record) in records(&bytes).enumerate() {
-            let place = Place { file, at };
-            match decode(record) {
-                Ok(decoded) => {
-                    torn.drain(..).for_each(|(place, damage)| each(place, Err(damage)));
-                    each(place, Ok(decoded));
-                }
-                Err(damage) => torn.push((place, damage)),
+/// Has `take` take all records in `dir`, in the order in which they were written. Answers those that it refused as damaged,
+/// but not the end of a file that it refused: that was being written when the process or the machine stopped, and was never
+/// on disk as a whole.
+pub(super) fn read<E>(dir: &Path, mut take: impl FnMut(Place, &[u8]) -> Result<(), E>) -> io::Result<Vec<(Place, E)>> {
+    let mut refused = Vec::new();
+    let mut record = Vec::new();
+    for number in numbers(dir)? {
+        let file = File::open(dir.join(number.to_string()))?;
+        let mut left = BufReader::with_capacity(READ_BYTES, &file).take(file.metadata()?.len());
+        let mut end = Vec::new();
+        for at in 0.. {
+            if !next_record(&mut left, &mut record)? {
+                break;
+            }
+            let place = Place { file: number, at };
+            match take(place, &record) {
+                Ok(()) => refused.append(&mut end),
+                Err(damage) => end.push((place, damage)),
             }
         }
     }
-    Ok(())
+    Ok(refused)
 }
 
-fn records(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let (record, after) = codec::parse_frame(rest)?;
-        rest = after;
-        Some(record)
-    })
+/// Reads the next record of a file; false where it ends before the record does, or goes on with zeros.
+fn next_record<R: Read>(left: &mut io::Take<R>, record: &mut Vec<u8>) -> io::Result<bool> {
+    let mut head = [0; codec::FRAME_HEAD_BYTES];
+    record.clear();
+    match left.read_exact(&mut head) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+        read => read?,
+    }
+    let Some(length) = codec::framed_bytes(head).filter(|length| *length <= left.limit()) else { return Ok(false) };
+    left.by_ref().take(length).read_to_end(record)?;
+    Ok(true)
 }
 
 /// The numbers of the files in `dir`, in order. There may be none, and no directory: a store that was never open since
@@ -183,16 +189,18 @@ mod tests {
 
     /// The records; those that begin with `!` do not decode.
     fn found(dir: &Path) -> Vec<String> {
-        let decode = |record: &[u8]| match String::from_utf8(record.to_vec()).unwrap() {
-            text if text.starts_with('!') => Err(text),
-            text => Ok(text),
-        };
         let mut found = Vec::new();
-        read(&dir.join("journal"), decode, |place, text| {
-            found.push(format!("{place} {}", text.unwrap_or_else(|damage| format!("damaged {damage}"))));
-        })
-        .unwrap();
-        found
+        let refused = read(&dir.join("journal"), |place, record| {
+            let text = String::from_utf8(record.to_vec()).unwrap();
+            if text.starts_with('!') {
+                return Err(format!("damaged {text}"));
+            }
+            found.push((place, text));
+            Ok(())
+        });
+        found.extend(refused.unwrap());
+        found.sort_by_key(|(place, _text)| (place.file, place.at));
+        found.into_iter().map(|(place, text)| format!("{place} {text}")).collect()
     }
 
     #[test]

@@ -60,7 +60,7 @@ mod verify;
 mod writes;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -204,7 +204,8 @@ pub struct Store {
     /// Of keys whose last use is to be written.
     last_uses: Mutex<Vec<KeyHash>>,
     noted: NotedUsage,
-    usage_journal: Mutex<Journal>,
+    /// Once it is read.
+    usage_journal: OnceLock<Mutex<Journal>>,
     /// Held by whoever writes plans, accounts, keys or the audit trail: administrative writes are
     /// rare, and under one lock each of their rules is a read and a write that nothing comes between.
     writing: Mutex<audit::Writing>,

@@ -18,7 +18,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -36,7 +36,6 @@ use super::open_engine::{open_engine, open_trees};
 use super::opening::Opening;
 use super::records::{self, Phase, StateV1};
 use super::room::{FREE_BYTES_TO_OPEN, Room, free_bytes};
-use super::usage_journal::Journal;
 use super::usage_noted::NotedUsage;
 use super::writes::Writes;
 use super::{Store, StoreError, StoreOptions, Trees, damaged, engine, load};
@@ -161,21 +160,18 @@ impl Store {
             kept: KeptAnswers::open(&db).map_err(|error| damage(dir, &error))?,
             dir: dir.to_owned(),
             generation: opened,
-            opening: Opening::of(state),
+            opening: Opening::of(state, unsynced),
             writing: Mutex::new(Writing { next_number, is_closed: false }),
             memory,
             links,
             last_uses: Mutex::default(),
             noted: NotedUsage::default(),
-            usage_journal: Mutex::new(Journal::load(dir, &trees, unsynced)?),
+            usage_journal: OnceLock::new(),
             deferred: Deferred::load(&trees).map_err(|error| damage(dir, &error))?,
             trees,
             db,
             seal: Seal::new(dir, opened, lock),
         };
-        // What the journal of an earlier version came to.
-        store.committer.commit().wait().map_err(|error| damage(dir, &error))?;
-        store.remove_used_up_usage().map_err(|error| damage(dir, &error))?;
         // The files that sled has just made are durable once their directory is.
         File::open(dir.join(ENGINE_DIR)).and_then(|engine| engine.sync_all()).map_err(unusable)?;
         Ok(store)

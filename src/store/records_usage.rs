@@ -25,16 +25,16 @@ struct TallyV1 {
 }
 
 /// A row's key, and its figures in the order of the record: what the row is to be.
-type JournalRowV1 = (Vec<u8>, u64, u64, u64, [u64; BUCKETS]);
+type JournalRowV1<'b> = (&'b [u8], u64, u64, u64, [u64; BUCKETS]);
 /// The same, as it was written in November 2026: what is to be added to the row, and units that are given back.
-type JournalRowV2 = (Vec<u8>, u64, u64, u64, [u64; BUCKETS], u64);
+type JournalRowV2<'b> = (&'b [u8], u64, u64, u64, [u64; BUCKETS], u64);
 
 /// What a record of the journal says, by the keys of rows.
-pub(super) enum JournalRows {
+pub(super) enum JournalRows<'b> {
     /// What rows are to be.
-    Tallies(Vec<(Vec<u8>, Tally)>),
+    Tallies(Vec<(&'b [u8], Tally)>),
     /// What is to be added to them: in records of an earlier version.
-    Sums(Vec<(Vec<u8>, Sum)>),
+    Sums(Vec<(&'b [u8], Sum)>),
 }
 
 /// What an earlier version's journal says is to be added to a row.
@@ -170,14 +170,14 @@ impl Serialize for KeyBytes<'_> {
     }
 }
 
-pub(super) fn journal_from_bytes(bytes: &[u8]) -> Result<JournalRows, Damage> {
+pub(super) fn journal_from_bytes(bytes: &[u8]) -> Result<JournalRows<'_>, Damage> {
     if codec::version(bytes) == Some(V1) {
-        let rows: Vec<JournalRowV1> = codec::unseal_compact(V1, bytes)?;
+        let rows: Vec<JournalRowV1<'_>> = codec::unseal_compact(V1, bytes)?;
         let row =
             |(key, used, denied, errors, latency)| (key, Tally { used, denied, errors, latency: Latency(latency) });
         return Ok(JournalRows::Tallies(rows.into_iter().map(row).collect()));
     }
-    let rows: Vec<JournalRowV2> = codec::unseal_compact(V2, bytes)?;
+    let rows: Vec<JournalRowV2<'_>> = codec::unseal_compact(V2, bytes)?;
     let row = |(key, used, denied, errors, latency, given_back)| {
         (key, Sum { tally: Tally { used, denied, errors, latency: Latency(latency) }, given_back })
     };
@@ -207,7 +207,7 @@ mod tests {
             let (bytes, rows) = unwritten.first().unwrap().unwrap();
             let JournalRows::Tallies(found) = journal_from_bytes(&bytes).unwrap() else { unreachable!() };
             assert_eq!((rows, found.len()), (expected, expected));
-            assert!(found.iter().all(|row| *row == (codec::usage_key(&spender, &endpoint), tally)));
+            assert!(found.iter().all(|row| *row == (&*codec::usage_key(&spender, &endpoint), tally)));
             unwritten.drop_first();
         }
         assert!(unwritten.is_empty());

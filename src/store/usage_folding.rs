@@ -68,11 +68,11 @@ impl Store {
     pub fn fold_usage(&self, now: Window) -> Result<(), StoreError> {
         self.remove_used_up_usage()?;
         // The file first: who comes after it is in a later one. Then the accounts, without a lock that others wait for.
-        let until = self.usage_journal.lock().end_file_if_due(now);
+        let until = self.journal()?.end_file_if_due(now);
         let mut begun = until.map(|until| (until, self.memory.all_counters()));
         for _step in 0..BEHIND_STEPS {
             let _lock = self.lock_rows()?;
-            let mut journal = self.usage_journal.lock();
+            let mut journal = self.journal()?;
             if let Some((until, accounts)) = begun.take() {
                 journal.begin_turn(until, accounts, now);
             }
@@ -144,8 +144,10 @@ impl Store {
     /// When the store fails or is closed.
     pub fn fold_usage_of(&self, account: AccountId) -> Result<(), StoreError> {
         let Some(counter) = self.memory.find_counter(account)? else { return Ok(()) };
+        // Whoever waits until it is read should not hold what others need.
+        drop(self.journal()?);
         let _lock = self.lock_rows()?;
-        let mut journal = self.usage_journal.lock();
+        let mut journal = self.journal()?;
         journal.take_ended_of(self, account)?;
         let of_account = (account, Window::from_hours(0))..=(account, Window::from_hours(u32::MAX));
         let mut rows = Rows::new();
@@ -162,12 +164,12 @@ impl Store {
         let mut accounts = self.memory.all_counters().into_iter();
         while accounts.len() > 0 {
             let _lock = self.lock_rows()?;
-            self.fold_running(&mut self.usage_journal.lock(), accounts.by_ref(), &mut Rows::new())?;
+            self.fold_running(&mut *self.journal()?, accounts.by_ref(), &mut Rows::new())?;
         }
         let mut after = None;
         loop {
             let _lock = self.lock_rows()?;
-            let mut journal = self.usage_journal.lock();
+            let mut journal = self.journal()?;
             journal.write_records()?;
             after = self.fold_rows(&mut journal, after)?;
             if after.is_none() {

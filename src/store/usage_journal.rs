@@ -20,7 +20,7 @@ use super::memory::AccountCounter;
 use super::open::{damage, unusable};
 use super::records_usage::{self as records, JournalRows, UnwrittenRows};
 use super::usage_folding::{self as folding, Turn};
-use super::{OpenError, Store, StoreError, Trees, codec, usage};
+use super::{Damage, OpenError, Store, StoreError, Trees, codec, usage};
 use crate::domain::endpoint::EndpointName;
 use crate::domain::id::{AccountId, KeyId};
 use crate::domain::usage::{Spender, Tally};
@@ -58,16 +58,22 @@ impl Journal {
             used_up: None,
         };
         let (mut begun, mut later) = (BTreeMap::new(), BTreeMap::new());
-        journal_files::read(&dir, records::journal_from_bytes, |place, rows| match rows {
-            Ok(JournalRows::Tallies(rows)) => rows.iter().for_each(|(key, tally)| journal.recall(place, key, *tally)),
-            Ok(JournalRows::Sums(rows)) => {
-                let sums = if place.file <= folded.until { &mut begun } else { &mut later };
-                let left = rows.into_iter().filter(|(key, _sum)| !folded.covers(place.file, key));
-                left.for_each(|(key, sum)| sums.entry(key).or_insert_with(records::Sum::default).add(&sum));
+        let refused = journal_files::read(&dir, |place, record| {
+            match records::journal_from_bytes(record)? {
+                JournalRows::Tallies(rows) => rows.iter().for_each(|(key, tally)| journal.recall(place, key, *tally)),
+                JournalRows::Sums(rows) => {
+                    let sums = if place.file <= folded.until { &mut begun } else { &mut later };
+                    let left = rows.into_iter().filter(|(key, _sum)| !folded.covers(place.file, key));
+                    left.for_each(|(key, sum)| {
+                        sums.entry(key.to_vec()).or_insert_with(records::Sum::default).add(&sum);
+                    });
+                }
             }
-            Err(damage) => tracing::error!(%place, %damage, "usage of a damaged record is lost"),
-        })
-        .map_err(unusable)?;
+            Ok(())
+        });
+        refused.map_err(unusable)?.iter().for_each(|(place, damage): &(Place, Damage)| {
+            tracing::error!(%place, %damage, "usage of a damaged record is lost");
+        });
         folding::write_sums(trees, folded.done, folded.until, &begun).map_err(failed)?;
         folding::write_sums(trees, folded.until, journal.files.end(), &later).map_err(failed)?;
         if journal.ended.is_empty() {
@@ -266,7 +272,7 @@ impl Store {
     pub fn write_usage(&self) -> Result<(), StoreError> {
         // For what it looks at: an operator's writes need not wait for this one.
         drop(self.lock_rows()?);
-        let mut journal = self.usage_journal.lock();
+        let mut journal = self.journal()?;
         let written = journal.written;
         let done = journal.write_noted(self);
         let has_written = journal.written > written;
@@ -279,12 +285,12 @@ impl Store {
 
     /// Removes the files of the journal that are of no use any more.
     pub(super) fn remove_used_up_usage(&self) -> Result<(), StoreError> {
-        self.usage_journal.lock().remove_used_up(&self.committer.numbers())
+        self.journal()?.remove_used_up(&self.committer.numbers())
     }
 
     /// Forgets all of it, for a store that is emptied.
     pub(super) fn clear_usage(&self) -> Result<(), StoreError> {
-        let mut journal = self.usage_journal.lock();
+        let mut journal = self.journal()?;
         self.noted.clear();
         let last = journal.files.end();
         journal.files.remove_until(last).map_err(refused("empty the journal of usage"))?;

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 use crate::harness::{START, at};
 use crate::store::{author, open};
+use crate::usage_store::{add_to_journal, note, unit};
 use crate::verify::{change_engine, flip};
 
 const LATER: &str = "2024-01-15T14:31:00Z";
@@ -126,6 +127,30 @@ fn requests_beside_the_reading_are_counted_exactly() {
     }
     let stats = store.stats().unwrap();
     assert_eq!((stats.accounts, stats.keys), (200, 200));
+}
+
+#[test]
+fn usage_of_before_a_crash_and_of_while_the_journal_is_read_add_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Duration::from_millis(100));
+    let account = add_account(&store).unwrap();
+    add_to_journal(&store, [unit(account, at(START), 1, "/a")]);
+    store.probe().unwrap();
+    drop(store);
+
+    let store = open_early(dir.path());
+    note(&store, [unit(account, at(START), 1, "/a")]);
+    let (sender, receiver) = channel();
+    thread::scope(|scope| {
+        scope.spawn(|| sender.send(store.fold_all_usage()).unwrap());
+        assert!(matches!(receiver.recv_timeout(Duration::from_millis(100)), Err(RecvTimeoutError::Timeout)));
+        store.finish_opening().unwrap();
+        receiver.recv().unwrap().unwrap();
+    });
+
+    let rows = store.usage_of(account, Window::from_hours(0), Window::from_hours(u32::MAX));
+    let used: Vec<u64> = rows.map(|row| row.unwrap().tally.used).collect();
+    assert_eq!(used, [2]);
 }
 
 #[test]
