@@ -98,7 +98,8 @@ impl Backups {
         }
         let noted = Arc::clone(&totals);
         let thread = Background::start("backups", move |stop| {
-            loop {
+            // One that is refused after all is not backed up: it would put an old backup out.
+            while store.wait_until_open().is_ok() {
                 let now = clock.now();
                 // The second test is for a clock that was set back.
                 if now >= due || now.plus(folder.settings.every) < due {

@@ -97,14 +97,12 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
     if with_demo {
         print_demo(&server, settings, clock.now()).await?;
     }
-    if let Err(refused) = told_or_refused(&mut signals, &mut server).await {
-        if let Err(error) = server.stop().await {
-            tracing::error!(error = &error as &dyn Error, "could not stop well");
-        }
-        return Err(refused.into());
-    }
+    let refused = told_or_refused(&mut signals, &mut server).await;
     let first = Stopwatch::start();
-    tracing::info!("stopping: finishing what runs; a second signal stops at once");
+    match &refused {
+        Ok(()) => tracing::info!("stopping: finishing what runs; a second signal stops at once"),
+        Err(error) => tracing::error!(error = error as &dyn Error, "stopping, as the store is refused"),
+    }
     // Nothing else may hold the store once the server has let go of it.
     let store = Arc::downgrade(server.store());
     let (stop, again) = (Box::pin(server.stop()), Box::pin(told_again(&mut signals, &first)));
@@ -118,7 +116,7 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
         }
     }
     tracing::info!("stopped; everything is on disk");
-    Ok(())
+    Ok(refused?)
 }
 
 /// Waits for a signal: either of the two.

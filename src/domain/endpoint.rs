@@ -97,8 +97,8 @@ impl EndpointName {
     }
 }
 
-/// Names that came lately to this thread: the same few come again and again, and to share them saves an allocation a
-/// request and a miss of the cache wherever two are compared.
+/// Names that came lately to this thread, with a request or from the disk: the same few come again and again, and to share
+/// them saves an allocation each and a miss of the cache wherever two are compared.
 #[derive(Default)]
 struct Recent {
     /// The text of the next name.
@@ -110,6 +110,7 @@ thread_local! {
     static RECENT: RefCell<Recent> = RefCell::default();
 }
 
+/// The name with this text, one of those that came lately if it is among them.
 fn share(names: &mut HashSet<EndpointName, RandomState>, text: &str) -> EndpointName {
     if let Some(name) = names.get(text) {
         return name.clone();

@@ -79,11 +79,12 @@ pub fn catch_up(store: &Store, filter: &DumpFilter) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Writes a dump of `store`.
+/// Writes a dump of `store`, once it is open altogether: what is refused after all must not look like a whole dump.
 ///
 /// # Errors
 /// When the store or the output fails, or the account of the filter does not exist.
 pub fn write(store: &Store, filter: &DumpFilter, now: Timestamp, out: &mut dyn Write) -> Result<(), DumpError> {
+    store.wait_until_open()?;
     if let Some(id) = filter.account {
         // Before the header, so that nothing goes out where there is nothing to dump.
         found(store.get_account(id))?;

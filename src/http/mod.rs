@@ -45,12 +45,12 @@ use actix_web::dev::{Server, ServiceRequest};
 use actix_web::http::KeepAlive;
 use actix_web::middleware::{Condition, Next, from_fn};
 use actix_web::rt::net::TcpStream;
-use actix_web::rt::task::{JoinHandle, spawn_blocking};
+use actix_web::rt::task::spawn_blocking;
 use actix_web::{App, HttpRequest, HttpServer, web};
 use foldhash::fast::RandomState;
 use isbot::Bots;
 use rustix::process::Resource;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use self::admin::{DUMPS_MAX, Lockouts};
 use self::error::ApiError;
@@ -69,7 +69,7 @@ use crate::gate::Gate;
 use crate::idempotency::Idempotency;
 use crate::plans::{PlansError, first_plans};
 use crate::secrets::{self, SecretError};
-use crate::store::{OpenError, Store, StoreError, StoreOptions};
+use crate::store::{OpenError, Store, StoreError, StoreOptions, Unfinished};
 use crate::tokens::{Signer, Verifier};
 
 /// Connections that one worker holds at once. More than this on a
@@ -136,14 +136,26 @@ pub enum ServeError {
 pub async fn start(settings: &ServeSettings, clock: Arc<dyn Clock>) -> Result<Running, ServeError> {
     let plans = first_plans()?;
     let options = StoreOptions { dir: settings.data_dir.clone(), flush_within: settings.flush_within };
-    let store = Arc::new(off_runtime(move || Ok(Store::open_early(&options, &plans)?)).await?);
-    let opened = Arc::clone(&store);
-    let opening = spawn_blocking(move || opened.finish_opening());
+    let (store, unfinished) = off_runtime(move || Ok(Store::open_early(&options, &plans)?)).await?;
+    let store = Arc::new(store);
+    let opening = finish_opening(Arc::clone(&store), unfinished).map_err(ServeError::System)?;
     let result = start_on(settings, clock, Arc::clone(&store), opening);
     if result.is_err() {
         off_runtime(move || store.close().map_err(ServeError::Close)).await?;
     }
     result
+}
+
+/// On a thread that nobody waits for: a process that is to end at once does.
+fn finish_opening(store: Arc<Store>, unfinished: Unfinished) -> io::Result<oneshot::Receiver<Result<(), OpenError>>> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::Builder::new().name("opening".to_owned()).spawn(move || {
+        let finished = unfinished.finish(&store);
+        drop(store);
+        // Nobody listens to it any more where the server could not start.
+        let _heard = sender.send(finished);
+    })?;
+    Ok(receiver)
 }
 
 /// Runs what blocks where it may.
@@ -158,7 +170,7 @@ fn start_on(
     settings: &ServeSettings,
     clock: Arc<dyn Clock>,
     store: Arc<Store>,
-    opening: JoinHandle<Result<(), OpenError>>,
+    opening: oneshot::Receiver<Result<(), OpenError>>,
 ) -> Result<Running, ServeError> {
     let dir = store.dir();
     let admin_token = settings.admin_token.clone().map_or_else(|| secrets::admin_token(dir), Ok)?;

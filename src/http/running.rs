@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::rt::task::JoinHandle;
+use tokio::sync::oneshot;
 
 use super::threads::Threads;
 use super::{ServeError, off_runtime};
@@ -24,7 +25,7 @@ pub struct Running {
     pub(super) admin: SocketAddr,
     pub(super) store: Arc<Store>,
     /// None once it has ended.
-    pub(super) opening: Option<JoinHandle<Result<(), OpenError>>>,
+    pub(super) opening: Option<oneshot::Receiver<Result<(), OpenError>>>,
     pub(super) admin_token: Secret,
     pub(super) jwt_secret: Secret,
     pub(super) handles: [ServerHandle; 2],
@@ -71,7 +72,7 @@ impl Running {
         let Some(opening) = &mut self.opening else { return Ok(()) };
         let opened = opening.await;
         self.opening = None;
-        Ok(opened.map_err(|panicked| ServeError::System(panicked.into()))??)
+        Ok(opened.map_err(|panicked| ServeError::System(io::Error::other(panicked)))??)
     }
 
     /// Stops accepting, finishes what runs, writes everything, and closes the store.
@@ -81,6 +82,7 @@ impl Running {
     pub async fn stop(mut self) -> Result<(), ServeError> {
         let [public, admin] = self.handles.clone();
         futures_util::future::join(public.stop(true), admin.stop(true)).await;
+        self.store.stop_opening();
         let opened = self.opened().await;
         let store = self.store;
         let store = off_runtime(move || {

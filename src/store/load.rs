@@ -7,6 +7,7 @@ use std::thread;
 
 use super::memory::{Memory, Unread, dangling};
 use super::memory_links::LinkMemory;
+use super::opening::Opening;
 use super::{StoreError, Trees, clicks, codec, codec_numbers, damaged, engine, records, records_links};
 use crate::domain::account::Terms;
 use crate::domain::id::AccountId;
@@ -14,10 +15,11 @@ use crate::domain::key::{Key, KeyHash};
 use crate::domain::time::Timestamp;
 
 /// Reads accounts and keys, which may be millions, in two threads.
-pub(super) fn accounts_and_keys(trees: &Trees, memory: &Memory) -> Result<(), StoreError> {
+pub(super) fn accounts_and_keys(trees: &Trees, memory: &Memory, opening: &Opening) -> Result<(), StoreError> {
     in_halves(&trees.accounts, "read accounts", |_half| {
         let mut shared = memory.shared_terms();
         move |id, bytes| {
+            opening.check()?;
             let (id, terms) = decode_account(id, bytes)?;
             memory.add_account(id, shared.share(terms)?);
             Ok(())
@@ -26,6 +28,7 @@ pub(super) fn accounts_and_keys(trees: &Trees, memory: &Memory) -> Result<(), St
     in_halves(&trees.keys, "read keys", |half| {
         let mut last_uses = LastUses(half(&trees.last_used).peekable());
         move |hash, bytes| {
+            opening.check()?;
             let key = decode_key(hash, bytes)?;
             let account = memory.find_counter(key.account_id)?;
             let account = account.ok_or_else(|| dangling("accounts", &key.account_id))?;

@@ -111,6 +111,15 @@ impl Marker {
         }
     }
 
+    /// Says that it is of this version, whose records may be written from now on.
+    pub(super) fn raise_version(&self, dir: &Path) -> io::Result<()> {
+        if self.version == STORE_VERSION {
+            return Ok(());
+        }
+        let raised = Self { format: FORMAT.to_owned(), version: STORE_VERSION, files: None, ..*self };
+        raised.write(dir)
+    }
+
     /// The first of the engine's files, by its path below `dir`, that is not as it was, if the marker knows.
     pub(super) fn first_changed(&self, dir: &Path) -> Result<Option<PathBuf>, OpenError> {
         let Some(left) = &self.files else { return Ok(None) };

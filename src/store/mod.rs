@@ -77,6 +77,7 @@ pub use self::last_uses::LAST_USES_PER_STEP;
 pub use self::links::LinkError;
 pub use self::memory::{AccountCounter, Holder};
 pub use self::open::{OpenError, make_private_dir};
+pub use self::opening::Unfinished;
 pub use self::recording::{Event, VisitorId};
 pub use self::records::AuditEntry;
 pub use self::records_links::Tallies;
@@ -146,9 +147,9 @@ pub enum StoreError {
     /// A sync of the disk failed before. Nothing was written.
     #[error("the disk failed to sync, so nothing is stored any more: mend it and restart the machine")]
     SyncFailed,
-    /// Not all accounts and keys could be read. Nothing was written.
-    #[error("the store is damaged: the server stops, and its log says where")]
-    Refused,
+    /// Not all of the store was read when it was opened, nor will be. Nothing was written.
+    #[error("the store was not read to its end, so the server stops")]
+    GivenUp,
     /// What was written is not known to be on disk.
     #[error("could not commit: {reason}")]
     Commit {
@@ -209,7 +210,7 @@ pub struct Store {
     /// Held by whoever writes plans, accounts, keys or the audit trail: administrative writes are
     /// rare, and under one lock each of their rules is a read and a write that nothing comes between.
     writing: Mutex<audit::Writing>,
-    opening: Opening,
+    opening: Arc<Opening>,
     committer: Committer,
     room: Room,
     writes: Writes,

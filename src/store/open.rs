@@ -33,7 +33,7 @@ use super::marker::{ENGINE_DIR, Lock, MARKER_FILE, MARKER_FILE_NEW, Marker, STOR
 use super::memory::{Memory, Unread};
 use super::memory_links::LinkMemory;
 use super::open_engine::{open_engine, open_trees};
-use super::opening::Opening;
+use super::opening::{Opening, Unfinished};
 use super::records::{self, Phase, StateV1};
 use super::room::{FREE_BYTES_TO_OPEN, Room, free_bytes};
 use super::usage_noted::NotedUsage;
@@ -119,17 +119,17 @@ impl Store {
     /// # Errors
     /// When the directory is unusable, foreign, in use, of a later version, or damaged.
     pub fn open(options: &StoreOptions, first_plans: &[Plan]) -> Result<Self, OpenError> {
-        let store = Self::open_early(options, first_plans)?;
-        store.finish_opening()?;
+        let (store, unfinished) = Self::open_early(options, first_plans)?;
+        unfinished.finish(&store)?;
         Ok(store)
     }
 
-    /// The same for who does not wait until all accounts and keys are read: [`finish_opening`](Self::finish_opening) must
-    /// follow. Meanwhile requests may be decided, and writes of plans, accounts and keys wait.
+    /// The same for who does not wait until all accounts and keys are read. Until [`Unfinished::finish`] has read them,
+    /// requests may be decided, and writes of plans, accounts and keys wait.
     ///
     /// # Errors
     /// When the directory is unusable, foreign, in use, of a later version, or seen to be damaged so far.
-    pub fn open_early(options: &StoreOptions, first_plans: &[Plan]) -> Result<Self, OpenError> {
+    pub fn open_early(options: &StoreOptions, first_plans: &[Plan]) -> Result<(Self, Unfinished), OpenError> {
         let dir = options.dir.as_path();
         let (lock, marker) = prepare(dir)?;
         let (db, file) = open_engine(dir)?;
@@ -149,7 +149,7 @@ impl Store {
         load::links(&trees, &links).map_err(|error| damage(dir, &error))?;
         let next_number = Self::next_audit_number(&trees.audit).map_err(|error| damage(dir, &error))?;
         let unusable = |error| unusable(dir, error);
-        let unsynced = Arc::new(Unsynced::default());
+        let (unsynced, opening) = (Arc::new(Unsynced::default()), Opening::begin());
         let disk = Disk::new(db.clone(), file, &dir.join(ENGINE_DIR), Arc::clone(&unsynced), ahead.health());
         let committer = Committer::start(disk, options.flush_within).map_err(unusable)?;
         let store = Self {
@@ -160,7 +160,7 @@ impl Store {
             kept: KeptAnswers::open(&db).map_err(|error| damage(dir, &error))?,
             dir: dir.to_owned(),
             generation: opened,
-            opening: Opening::of(state, unsynced),
+            opening: Arc::clone(&opening),
             writing: Mutex::new(Writing { next_number, is_closed: false }),
             memory,
             links,
@@ -174,7 +174,8 @@ impl Store {
         };
         // The files that sled has just made are durable once their directory is.
         File::open(dir.join(ENGINE_DIR)).and_then(|engine| engine.sync_all()).map_err(unusable)?;
-        Ok(store)
+        marker.raise_version(dir).map_err(unusable)?;
+        Ok((store, Unfinished::of(opening, state, unsynced)))
     }
 
     /// Whether a store was made in `dir` before.
@@ -184,11 +185,13 @@ impl Store {
     }
 
     /// Closes the store: nothing is forgotten, and the next opening checks that nothing is missing.
-    /// Later writes fail. One that is still being opened is opened first; one that was refused stays as it was found.
+    /// Later writes fail. One that is still being read is not read to its end. Then, and if it was refused, what the
+    /// directory says of itself stays as it was found.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn close(&self) -> Result<(), StoreError> {
+        self.stop_opening();
         if let Err(error) = self.write_usage() {
             // Neither of the two must keep counters from being settled.
             tracing::error!(error = &error as &dyn std::error::Error, "could not write the last usage to the store");

@@ -1,11 +1,12 @@
 //! The second part of opening: reading the journal of usage and all accounts and keys, which may be millions, while
 //! requests are served.
 //!
-//! Until it has ended, what a request needs is read one by one (`memory/unread.rs`), and operators' writes wait: so nothing
-//! changes that is being read. Usage stays in memory until the journal is read. What the directory says of itself stays as
-//! it was found until all is read, so that one that is refused is refused again.
+//! Until it has ended, what a request needs is read one by one (`memory/unread.rs`), and operators' writes wait: so no
+//! account and no key changes that is being read. Usage stays in memory until the journal is read. What the directory says
+//! of itself stays as it was found until all is read, so that a store that is refused is refused again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -16,39 +17,45 @@ use super::records::{self, Phase, StateV1};
 use super::usage_journal::Journal;
 use super::{OpenError, Store, StoreError, engine, load};
 
-/// How far an opening is.
+/// How far the opening of a store is, for those who wait for it.
 pub(super) struct Opening {
     progress: Mutex<Progress>,
     changed: Condvar,
-    /// What the database said of itself.
-    earlier: Option<StateV1>,
-    /// For the journal.
-    unsynced: Arc<Unsynced>,
+    is_unwanted: AtomicBool,
 }
 
+/// In this order, and then no further: who waits for something is told also that it will not come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 enum Progress {
     Begun,
     JournalRead,
     Whole,
-    Refused,
+    GivenUp,
 }
 
-/// Ends an opening, whatever comes: others wait for it.
-struct Ending<'o> {
-    opening: &'o Opening,
-    end: Progress,
+/// What is left to do of an opening. If it is dropped instead, the opening is given up.
+#[must_use = "operators' writes wait until it is finished"]
+pub struct Unfinished {
+    opening: Arc<Opening>,
+    /// What the database said of itself.
+    earlier: Option<StateV1>,
+    unsynced: Arc<Unsynced>,
 }
 
 impl Opening {
-    /// Of a database that says so of itself.
-    pub(super) fn of(earlier: Option<StateV1>, unsynced: Arc<Unsynced>) -> Self {
-        Self { progress: Mutex::new(Progress::Begun), changed: Condvar::new(), earlier, unsynced }
+    pub(super) fn begin() -> Arc<Self> {
+        let progress = Mutex::new(Progress::Begun);
+        Arc::new(Self { progress, changed: Condvar::new(), is_unwanted: AtomicBool::new(false) })
     }
 
     /// Waits until all is read. Blocks.
     pub(super) fn wait(&self) -> Result<(), StoreError> {
-        if self.wait_for(Progress::Whole) == Progress::Whole { Ok(()) } else { Err(StoreError::Refused) }
+        if self.wait_for(Progress::Whole) == Progress::Whole { Ok(()) } else { Err(StoreError::GivenUp) }
+    }
+
+    /// Fails if nobody wants it to go on.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        if self.is_unwanted.load(Ordering::Relaxed) { Err(StoreError::GivenUp) } else { Ok(()) }
     }
 
     fn wait_for(&self, wanted: Progress) -> Progress {
@@ -63,37 +70,62 @@ impl Opening {
     }
 }
 
-impl Drop for Ending<'_> {
+impl Unfinished {
+    pub(super) fn of(opening: Arc<Opening>, earlier: Option<StateV1>, unsynced: Arc<Unsynced>) -> Self {
+        Self { opening, earlier, unsynced }
+    }
+
+    /// Reads what is left of the store. Blocks. Ends early, and well, if [`Store::stop_opening`] is called meanwhile.
+    ///
+    /// # Errors
+    /// When the store is damaged or the directory unusable. Then the store takes no writes of the directory.
+    pub fn finish(self, store: &Store) -> Result<(), OpenError> {
+        let damaged = |error: StoreError| damage(&store.dir, &error);
+        let journal = Journal::load(&store.dir, &store.trees, Arc::clone(&self.unsynced), &store.committer.numbers())?;
+        store.committer.mark_dirty();
+        store.usage_journal.get_or_init(|| Mutex::new(journal));
+        self.opening.come_to(Progress::JournalRead);
+        match load::accounts_and_keys(&store.trees, &store.memory, &self.opening) {
+            Err(StoreError::GivenUp) => return Ok(()),
+            read => read.map_err(damaged)?,
+        }
+        self.earlier.map_or(Ok(()), |state| store.check_counts(&state))?;
+        store.memory.all_are_read();
+        store.write_phase(Phase::Open).map_err(damaged)?;
+        store.remove_used_up_usage().map_err(damaged)?;
+        Marker::open(store.generation).write(&store.dir).map_err(|error| unusable(&store.dir, error))?;
+        self.opening.come_to(Progress::Whole);
+        Ok(())
+    }
+}
+
+impl Drop for Unfinished {
     fn drop(&mut self) {
-        self.opening.come_to(self.end);
+        let progress = *self.opening.progress.lock();
+        if progress < Progress::Whole {
+            self.opening.come_to(Progress::GivenUp);
+        }
     }
 }
 
 impl Store {
-    /// Reads what [`open_early`](Self::open_early) has left. Blocks; to be called once.
+    /// Has the opening end, if it has not ended yet, because the store is to be closed.
+    pub fn stop_opening(&self) {
+        self.opening.is_unwanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until all of the store is read. Blocks.
     ///
     /// # Errors
-    /// When the store is damaged or the directory unusable. Then it takes no writes of the directory, and should be dropped.
-    pub fn finish_opening(&self) -> Result<(), OpenError> {
-        let mut ending = Ending { opening: &self.opening, end: Progress::Refused };
-        let damaged = |error: StoreError| damage(&self.dir, &error);
-        let journal = Journal::load(&self.dir, &self.trees, Arc::clone(&self.opening.unsynced))?;
-        self.usage_journal.get_or_init(|| Mutex::new(journal));
-        self.opening.come_to(Progress::JournalRead);
-        load::accounts_and_keys(&self.trees, &self.memory).map_err(damaged)?;
-        self.opening.earlier.map_or(Ok(()), |state| self.check_counts(&state))?;
-        self.memory.all_are_read();
-        self.write_phase(Phase::Open).map_err(damaged)?;
-        self.remove_used_up_usage().map_err(damaged)?;
-        Marker::open(self.generation).write(&self.dir).map_err(|error| unusable(&self.dir, error))?;
-        ending.end = Progress::Whole;
-        Ok(())
+    /// When it is not read, and will not be.
+    pub fn wait_until_open(&self) -> Result<(), StoreError> {
+        self.opening.wait()
     }
 
     /// The journal of usage. Waits until it is read, and then for whoever has it.
     pub(super) fn journal(&self) -> Result<MutexGuard<'_, Journal>, StoreError> {
         self.opening.wait_for(Progress::JournalRead);
-        self.usage_journal.get().map(Mutex::lock).ok_or(StoreError::Refused)
+        self.usage_journal.get().map(Mutex::lock).ok_or(StoreError::GivenUp)
     }
 
     /// Writes how far the store has come, durably.
@@ -119,7 +151,7 @@ impl Store {
         self.deferred.clear();
         self.clear_usage()?;
         load::plans(&self.trees, &self.memory)?;
-        load::accounts_and_keys(&self.trees, &self.memory)?;
+        load::accounts_and_keys(&self.trees, &self.memory, &self.opening)?;
         load::links(&self.trees, &self.links)
     }
 

@@ -45,7 +45,12 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Reads what an earlier process has left in the data directory.
-    pub(super) fn load(data_dir: &Path, trees: &Trees, unsynced: Arc<Unsynced>) -> Result<Self, OpenError> {
+    pub(super) fn load(
+        data_dir: &Path,
+        trees: &Trees,
+        unsynced: Arc<Unsynced>,
+        commits: &Commits,
+    ) -> Result<Self, OpenError> {
         let (dir, failed) = (data_dir.join(JOURNAL_DIR), |error: StoreError| damage(data_dir, &error));
         let unusable = |error| unusable(data_dir, error);
         let folded = folding::read_folded(trees).map_err(failed)?;
@@ -58,7 +63,7 @@ impl Journal {
             used_up: None,
         };
         let (mut begun, mut later) = (BTreeMap::new(), BTreeMap::new());
-        let refused = journal_files::read(&dir, |place, record| {
+        let (refused, read) = journal_files::read(&dir, |place, record| {
             match records::journal_from_bytes(record)? {
                 JournalRows::Tallies(rows) => rows.iter().for_each(|(key, tally)| journal.recall(place, key, *tally)),
                 JournalRows::Sums(rows) => {
@@ -71,14 +76,15 @@ impl Journal {
             }
             Ok(())
         });
-        refused.map_err(unusable)?.iter().for_each(|(place, damage): &(Place, Damage)| {
+        refused.iter().for_each(|(place, damage): &(Place, Damage)| {
             tracing::error!(%place, %damage, "usage of a damaged record is lost");
         });
+        read.map_err(unusable)?;
         folding::write_sums(trees, folded.done, folded.until, &begun).map_err(failed)?;
         folding::write_sums(trees, folded.until, journal.files.end(), &later).map_err(failed)?;
         if journal.ended.is_empty() {
-            // On disk before anything is added to it: opening ends with a commit.
-            journal.used_up = Some((journal.files.end(), 0));
+            // What its files said is in rows, which are on disk with the next commit.
+            journal.used_up = Some((journal.files.end(), commits.next()));
         }
         Ok(journal)
     }

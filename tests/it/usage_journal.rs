@@ -13,12 +13,13 @@ use klinky::domain::usage::{Change, RowKey, Spender};
 use klinky::domain::window::Window;
 use klinky::store::Store;
 
+use crate::early::open_early;
 use crate::guarded_open::copy_files;
 use crate::harness::{START, at};
 use crate::process::{klinky, run};
 use crate::store::{author, open};
 use crate::usage_store::{account, add_to_journal, unit};
-use crate::verify::change_engine;
+use crate::verify::{change_engine, flip};
 
 const FLUSH: Duration = Duration::from_millis(100);
 /// Nothing is on disk but what a test asks for.
@@ -211,6 +212,18 @@ fn a_journal_that_an_earlier_version_left_is_added_once() {
     let marker = sealed(1, bincode::serialize(&(1_u64, 3_u64, Some(key(99)))).unwrap());
     change_engine(dir.path(), |db| drop(db.open_tree("meta").unwrap().insert("usage_folded", marker).unwrap()));
     assert!(verify(dir.path()).starts_with("0 faults in "), "{}", verify(dir.path()));
+
+    // The files stay until what was added is on disk.
+    let left = killed(dir.path());
+    change_engine(left.path(), |db| flip(&db.open_tree("accounts").unwrap(), account.as_bytes()));
+    let (store, unfinished) = open_early(left.path(), NEVER);
+    assert!(unfinished.finish(&store).is_err());
+    let files = || fs::read_dir(left.path().join("usage-journal")).unwrap().count();
+    store.fold_usage(hour(at(START))).unwrap();
+    assert_eq!(files(), 4);
+    store.probe().unwrap();
+    store.fold_usage(hour(at(START))).unwrap();
+    assert_eq!(files(), 0);
 
     for start in 0..3 {
         let store = open(dir.path(), FLUSH);

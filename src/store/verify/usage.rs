@@ -14,7 +14,7 @@ impl Walk {
             Ok(())
         });
         let mut records: u64 = 0;
-        let read = journal_files::read(&copy.join(JOURNAL_DIR), |place, record| {
+        let (refused, read) = journal_files::read(&copy.join(JOURNAL_DIR), |place, record| {
             let keys: Vec<_> = match records_usage::journal_from_bytes(record)? {
                 JournalRows::Tallies(rows) => rows.into_iter().map(|(key, _tally)| key).collect(),
                 JournalRows::Sums(rows) => rows.into_iter().map(|(key, _sum)| key).collect(),
@@ -28,14 +28,12 @@ impl Walk {
         if let Err(error) = usage_folding::read_folded(trees) {
             self.fault("meta", b"usage_folded", error.to_string());
         }
-        match read {
-            Ok(refused) => {
-                for (place, damage) in refused {
-                    records = records.saturating_add(1);
-                    self.decoded::<()>(JOURNAL_DIR, place.to_string().as_bytes(), Err(damage));
-                }
-            }
-            Err(error) => self.fault(JOURNAL_DIR, &[], format!("it is not readable: {error}")),
+        for (place, damage) in refused {
+            records = records.saturating_add(1);
+            self.decoded::<()>(JOURNAL_DIR, place.to_string().as_bytes(), Err(damage));
+        }
+        if let Err(error) = read {
+            self.fault(JOURNAL_DIR, &[], format!("it is not readable: {error}"));
         }
         self.verified.rows.push((JOURNAL_DIR, records));
     }
