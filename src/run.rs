@@ -115,8 +115,9 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
             return Err(ended);
         }
     }
+    refused?;
     tracing::info!("stopped; everything is on disk");
-    Ok(refused?)
+    Ok(())
 }
 
 /// Waits for a signal: either of the two.

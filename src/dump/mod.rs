@@ -65,11 +65,13 @@ impl DumpFilter {
     }
 }
 
-/// Writes the clicks and the usage that wait to their rows, if the disk takes them, so that a dump has them.
+/// Writes the clicks and the usage that wait to their rows, if the disk takes them, so that a dump has them. First waits
+/// until the store is open altogether.
 ///
 /// # Errors
 /// When the store fails.
 pub fn catch_up(store: &Store, filter: &DumpFilter) -> Result<(), StoreError> {
+    store.wait_until_open()?;
     if filter.has(DumpKind::Links) {
         unless_refused(store.record_all_deferred())?;
     }

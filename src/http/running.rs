@@ -82,6 +82,7 @@ impl Running {
     pub async fn stop(mut self) -> Result<(), ServeError> {
         let [public, admin] = self.handles.clone();
         futures_util::future::join(public.stop(true), admin.stop(true)).await;
+        // Not before: what runs may wait for it.
         self.store.stop_opening();
         let opened = self.opened().await;
         let store = self.store;

@@ -15,6 +15,7 @@ use crate::usage::UsageWriter;
 
 /// All of them.
 pub(super) struct Threads {
+    store: Arc<Store>,
     pub(super) backups: Option<Backups>,
     pub(super) recorder: Arc<Recorder>,
     housekeeping: Housekeeping,
@@ -36,6 +37,7 @@ impl Threads {
         let start_backups = |settings| Backups::start(Arc::clone(store), Arc::clone(clock), settings);
         let usage = UsageWriter::start(Arc::clone(store), Arc::clone(clock), settings.flush_within);
         Ok(Self {
+            store: Arc::clone(store),
             housekeeping: housekeeping.map_err(ServeError::System)?,
             backups: settings.backups.clone().map(start_backups).transpose()?,
             recorder: Arc::new(Recorder::start(Arc::clone(store)).map_err(ServeError::System)?),
@@ -46,9 +48,17 @@ impl Threads {
 
     /// Ends them; what they have gathered is in the store then. Blocks.
     pub(super) fn stop(&mut self) {
+        self.store.stop_opening();
         self.backups.iter_mut().for_each(Backups::stop);
         self.housekeeping.stop();
         self.recorder.stop();
         self.usage.stop();
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Some wait until all of it is read, and who drops them waits for their end.
+        self.store.stop_opening();
     }
 }

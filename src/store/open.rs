@@ -203,8 +203,9 @@ impl Store {
         self.writing.lock().is_closed = true;
         self.counters.settle_all()?;
         if opened.is_err() {
+            let committed = self.committer.commit().wait();
             self.committer.stop();
-            return Ok(());
+            return committed;
         }
         self.write_phase(Phase::Closed)?;
         self.remove_used_up_usage()?;

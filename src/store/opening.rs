@@ -5,6 +5,9 @@
 //! account and no key changes that is being read. Usage stays in memory until the journal is read. What the directory says
 //! of itself stays as it was found until all is read, so that a store that is refused is refused again.
 
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -75,27 +78,47 @@ impl Unfinished {
         Self { opening, earlier, unsynced }
     }
 
-    /// Reads what is left of the store. Blocks. Ends early, and well, if [`Store::stop_opening`] is called meanwhile.
+    /// Reads what is left of the store. Blocks. If [`Store::stop_opening`] is called meanwhile it ends well once the journal
+    /// is read.
     ///
     /// # Errors
     /// When the store is damaged or the directory unusable. Then the store takes no writes of the directory.
     pub fn finish(self, store: &Store) -> Result<(), OpenError> {
-        let damaged = |error: StoreError| damage(&store.dir, &error);
+        let read = catch_unwind(AssertUnwindSafe(|| self.read(store)));
+        read.unwrap_or_else(|_panic| Err(damage(&store.dir, &"the database engine gave up reading it")))
+    }
+
+    fn read(&self, store: &Store) -> Result<(), OpenError> {
+        let failed = |error: StoreError| refusal(&store.dir, error);
         let journal = Journal::load(&store.dir, &store.trees, Arc::clone(&self.unsynced), &store.committer.numbers())?;
         store.committer.mark_dirty();
         store.usage_journal.get_or_init(|| Mutex::new(journal));
         self.opening.come_to(Progress::JournalRead);
         match load::accounts_and_keys(&store.trees, &store.memory, &self.opening) {
             Err(StoreError::GivenUp) => return Ok(()),
-            read => read.map_err(damaged)?,
+            read => read.map_err(failed)?,
         }
         self.earlier.map_or(Ok(()), |state| store.check_counts(&state))?;
         store.memory.all_are_read();
-        store.write_phase(Phase::Open).map_err(damaged)?;
-        store.remove_used_up_usage().map_err(damaged)?;
+        store.write_phase(Phase::Open).map_err(failed)?;
+        store.remove_used_up_usage().map_err(failed)?;
         Marker::open(store.generation).write(&store.dir).map_err(|error| unusable(&store.dir, error))?;
         self.opening.come_to(Progress::Whole);
         Ok(())
+    }
+}
+
+/// Why a store does not open: a disk that fails is no damage.
+fn refusal(dir: &Path, error: StoreError) -> OpenError {
+    match error {
+        StoreError::Full => OpenError::Full { dir: dir.to_owned(), reason: error.to_string() },
+        StoreError::Engine { source: sled::Error::Io(source), .. } => unusable(dir, source),
+        StoreError::Commit { .. } | StoreError::SyncFailed => unusable(dir, io::Error::other(error)),
+        StoreError::Engine { .. }
+        | StoreError::Damaged { .. }
+        | StoreError::Dangling { .. }
+        | StoreError::Encode { .. }
+        | StoreError::GivenUp => damage(dir, &error),
     }
 }
 
@@ -111,7 +134,10 @@ impl Drop for Unfinished {
 impl Store {
     /// Has the opening end, if it has not ended yet, because the store is to be closed.
     pub fn stop_opening(&self) {
-        self.opening.is_unwanted.store(true, Ordering::Relaxed);
+        let progress = self.opening.progress.lock();
+        if *progress < Progress::Whole {
+            self.opening.is_unwanted.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Waits until all of the store is read. Blocks.

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use klinky::accounts::{self, AccountDraft};
+use klinky::domain::account::{Account, Terms};
 use klinky::domain::decision::{Cost, Limit, Used};
 use klinky::domain::id::AccountId;
 use klinky::domain::key::{KeyFormat, KeyHash, Scope};
@@ -243,6 +244,24 @@ fn a_store_that_is_closed_while_it_is_read_loses_nothing() {
     store.fold_all_usage().unwrap();
     assert_eq!(store.usage_of(account, Window::from_hours(0), Window::from_hours(u32::MAX)).count(), 1);
     assert_eq!(store.stats().unwrap().accounts, 2);
+}
+
+#[test]
+fn a_stop_of_the_opening_that_comes_after_it_stops_no_restore() {
+    let (dir, _made) = closed(0);
+    let (store, unfinished) = early(dir.path());
+    unfinished.finish(&store).unwrap();
+    let restore = store.start_restore().unwrap();
+    first_plans().unwrap().iter().for_each(|plan| restore.put_plan(plan).unwrap());
+    let terms = Terms::on(first_plans().unwrap()[0].id.clone());
+    let (id, name) = (AccountId::from_bytes([1; 16]), Name::new("restored").unwrap());
+    let account = Account { id, name, email: None, terms, created_at: at(START), updated_at: at(START) };
+    restore.put_account(&account).unwrap();
+
+    store.stop_opening();
+    restore.finish(&author()).unwrap();
+
+    assert_eq!(store.stats().unwrap().accounts, 1);
 }
 
 #[test]
