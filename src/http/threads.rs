@@ -48,7 +48,6 @@ impl Threads {
 
     /// Ends them; what they have gathered is in the store then. Blocks.
     pub(super) fn stop(&mut self) {
-        self.store.stop_opening();
         self.backups.iter_mut().for_each(Backups::stop);
         self.housekeeping.stop();
         self.recorder.stop();
