@@ -4,10 +4,10 @@
 mod original;
 mod question;
 
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{HeaderMap, HeaderName};
-use actix_web::web::{self, Payload};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 
 pub(crate) use self::original::Endpoint;
 use self::original::Original;
@@ -23,28 +23,58 @@ const ACCOUNT: HeaderName = HeaderName::from_static("x-klinky-account");
 const PLAN: HeaderName = HeaderName::from_static("x-klinky-plan");
 const KEY: HeaderName = HeaderName::from_static("x-klinky-key");
 
+/// Where it is asked.
+const PATH: &str = "/check";
+/// What stands before the original path in Envoy's form.
+const PREFIX: &str = "/check/";
+
+/// For where browsers may ask, so that CORS comes first; and for the log, which names the routes. [`directly`] answers everywhere
+/// else.
 pub(crate) fn routes(routes: &mut web::ServiceConfig) {
     // In a scope, so that no other path is held against the pattern.
-    let any_path = web::scope("/check").service(web::resource("/{original:.*}").to(check_path));
-    routes.service(web::resource("/check").to(check)).service(any_path);
+    let any_path = web::scope(PATH).service(web::resource("/{original:.*}").to(check));
+    routes.service(web::resource(PATH).to(check)).service(any_path);
 }
 
-async fn check(state: web::Data<State>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
-    if is_question(&request) {
-        // In a box, so that every other request has that much less to carry along.
-        return Box::pin(question::answer(&state, &request, payload)).await;
+async fn check(state: web::Data<State>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, ApiError> {
+    let mut notes = Notes::take(&request);
+    let answered = answer(&state, &request, payload.into_inner(), &mut notes).await;
+    notes.leave(&request);
+    answered
+}
+
+/// Whether [`directly`] answers a request.
+pub(crate) fn is_direct(state: &State, request: &ServiceRequest) -> bool {
+    let path = request.match_info().as_str();
+    !state.has_cors() && (path == PATH || path.starts_with(PREFIX))
+}
+
+/// Answers as the routes do, without the way through them and what is before them: that takes more time than to decide.
+pub(crate) async fn directly(state: &State, request: ServiceRequest, notes: &mut Notes) -> ServiceResponse {
+    let (request, payload) = request.into_parts();
+    let answered = answer(state, &request, payload, notes).await;
+    ServiceResponse::new(request, answered.unwrap_or_else(HttpResponse::from_error))
+}
+
+async fn answer(
+    state: &State,
+    request: &HttpRequest,
+    payload: Payload,
+    notes: &mut Notes,
+) -> Result<HttpResponse, ApiError> {
+    if request.match_info().as_str() != PATH {
+        // The query is the client's: neither a cost nor a form of denials is read from it.
+        let asked = Original::in_path(request).map(|original| (original, Cost::ONE));
+        return Ok(sub_request(state, request, asked, Denials::AsTheyAre, notes).await);
     }
-    let query = Query::of(&request);
+    if is_question(request) {
+        // In a box, so that every other request has that much less to carry along.
+        return Box::pin(question::answer(state, request, payload, notes)).await;
+    }
+    let query = Query::of(request);
     let denials = denials(&query)?;
-    let asked = cost(&query).and_then(|cost| Ok((Original::in_headers(&request)?, cost)));
-    Ok(sub_request(&state, &request, asked, denials).await)
-}
-
-/// Envoy's form: the original path stands behind the prefix, and its query is the client's. So neither a cost nor a
-/// form of denials is read from that.
-async fn check_path(state: web::Data<State>, request: HttpRequest) -> HttpResponse {
-    let asked = Original::in_path(&request).map(|original| (original, Cost::ONE));
-    sub_request(&state, &request, asked, Denials::AsTheyAre).await
+    let asked = cost(&query).and_then(|cost| Ok((Original::in_headers(request)?, cost)));
+    Ok(sub_request(state, request, asked, denials, notes).await)
 }
 
 /// How a denial is answered.
@@ -88,6 +118,7 @@ async fn sub_request(
     request: &HttpRequest,
     asked: Result<(Original, Cost), ApiError>,
     denials: Denials,
+    notes: &mut Notes,
 ) -> HttpResponse {
     let (admitted, asked) = match (asked, extract::api_key(request.headers())) {
         (Err(error), _) => (Err(error), None),
@@ -103,7 +134,7 @@ async fn sub_request(
         set_account(response.headers_mut(), known);
     }
     if let Some((original, cost)) = asked {
-        remember(state, request, admitted, original, cost);
+        remember(state, notes, admitted, original, cost);
     }
     response
 }
@@ -128,19 +159,17 @@ fn known(admitted: &Result<Known, ApiError>) -> Option<&Known> {
 }
 
 /// For metrics and the log line. Not how it was answered, for usage: what the API makes of the request is not seen here.
-fn remember(state: &State, request: &HttpRequest, admitted: Result<Known, ApiError>, original: Original, cost: Cost) {
+fn remember(state: &State, notes: &mut Notes, admitted: Result<Known, ApiError>, original: Original, cost: Cost) {
     let outcome = state.metrics.count_decision(&admitted);
     let known = match admitted {
         Ok(known) => Some(known),
         Err(ApiError::Stopped(known, _)) => Some(*known),
         Err(_) => None,
     };
-    Notes::add(request, |notes| {
-        notes.outcome = Some(outcome);
-        notes.cost = cost;
-        notes.known = known;
-        notes.endpoint = original.endpoint;
-    });
+    notes.outcome = Some(outcome);
+    notes.cost = cost;
+    notes.known = known;
+    notes.endpoint = original.endpoint;
 }
 
 fn set_account(map: &mut HeaderMap, known: &Known) {

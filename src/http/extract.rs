@@ -6,8 +6,8 @@ use std::time::Duration;
 use actix_web::HttpRequest;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::web::{BytesMut, Payload};
-use futures_util::StreamExt;
+use actix_web::web::{Bytes, BytesMut, Payload};
+use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -56,7 +56,7 @@ pub(crate) async fn body(request: &HttpRequest, payload: Payload) -> Result<Byte
 /// The same, with a bound of its own: for what anybody may send who shows no key.
 pub(crate) async fn body_of(
     request: &HttpRequest,
-    mut payload: Payload,
+    mut payload: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     bytes_max: usize,
 ) -> Result<BytesMut, ApiError> {
     let too_large = || ApiError::BodyTooLarge { bytes_max };
@@ -162,8 +162,11 @@ pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
     pub(crate) fn of(request: &HttpRequest) -> Self {
-        // Any text is a form; what does not decode becomes a replacement character.
-        Self(serde_urlencoded::from_str(request.query_string()).unwrap_or_default())
+        match request.query_string() {
+            "" => Self(Vec::new()),
+            // Any text is a form; what does not decode becomes a replacement character.
+            text => Self(serde_urlencoded::from_str(text).unwrap_or_default()),
+        }
     }
 
     /// Refuses parameters of other names.

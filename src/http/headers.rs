@@ -67,7 +67,7 @@ impl Terms {
 /// A list of one item with two parameters (RFC 9651). Every answer has two of them.
 fn hour((first, one): (&str, u32), (second, other): (&str, u32)) -> HeaderValue {
     let (mut digits, mut more_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
-    words(["\"", POLICY_NAME, "\";", first, "=", digits.format(one), ";", second, "=", more_digits.format(other)])
+    words(&["\"", POLICY_NAME, "\";", first, "=", digits.format(one), ";", second, "=", more_digits.format(other)])
 }
 
 /// Writes `Retry-After`, in seconds.
@@ -80,18 +80,17 @@ pub(crate) fn text(args: fmt::Arguments<'_>) -> HeaderValue {
     // Most are short: written here, they are allocated once, with the length that they have.
     let mut line = [0; LINE_BYTES];
     let mut rest = line.as_mut_slice();
-    let value = if rest.write_fmt(args).is_ok() {
+    if rest.write_fmt(args).is_ok() {
         let written = LINE_BYTES.saturating_sub(rest.len());
-        HeaderValue::from_bytes(line.get(..written).unwrap_or_default())
+        value(line.get(..written).unwrap_or_default())
     } else {
-        HeaderValue::try_from(fmt::format(args))
-    };
-    value.unwrap_or_else(|_control_character| HeaderValue::from_static(""))
+        value(fmt::format(args).as_bytes())
+    }
 }
 
 /// A header's value that is these short texts in a row; what is none comes out empty, as does one over 64 bytes. Formatting
 /// costs several times this.
-pub(crate) fn words<const N: usize>(words: [&str; N]) -> HeaderValue {
+pub(crate) fn words(words: &[&str]) -> HeaderValue {
     let mut line = [0; LINE_BYTES];
     let mut written = 0_usize;
     for word in words {
@@ -100,13 +99,18 @@ pub(crate) fn words<const N: usize>(words: [&str; N]) -> HeaderValue {
         place.copy_from_slice(word.as_bytes());
         written = end;
     }
-    let value = HeaderValue::from_bytes(line.get(..written).unwrap_or_default());
-    value.unwrap_or_else(|_control_character| HeaderValue::from_static(""))
+    value(line.get(..written).unwrap_or_default())
 }
 
 /// A header's value that is the text; what is none comes out empty.
 pub(crate) fn word(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or_else(|_control_character| HeaderValue::from_static(""))
+    value(text.as_bytes())
+}
+
+/// Not inlined: an answer has half a dozen of them, and the code of each would have to come from memory.
+#[inline(never)]
+fn value(bytes: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(bytes).unwrap_or_else(|_control_character| HeaderValue::from_static(""))
 }
 
 /// A header's value from JSON: everything but visible ASCII and spaces is escaped as JSON allows.
@@ -131,10 +135,10 @@ mod tests {
 
     #[test]
     fn short_texts_stand_in_a_row_or_not_at_all() {
-        assert_eq!(words(["\"hour\";r=", "0", "", ";t=3600"]), "\"hour\";r=0;t=3600");
-        assert_eq!(words([&"x".repeat(60), "4444"]).len(), 64);
-        assert_eq!(words([&"x".repeat(60), "55555"]), "");
-        assert_eq!(words(["a", "\n"]), "");
+        assert_eq!(words(&["\"hour\";r=", "0", "", ";t=3600"]), "\"hour\";r=0;t=3600");
+        assert_eq!(words(&[&"x".repeat(60), "4444"]).len(), 64);
+        assert_eq!(words(&[&"x".repeat(60), "55555"]), "");
+        assert_eq!(words(&["a", "\n"]), "");
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! What becomes known of a request on its way, for its handler, its log line and usage. It is one value in the request's
 //! extensions and not one for each fact, because each value there is an allocation and a look-up.
 
-use std::mem;
-
 use actix_web::HttpMessage;
 use actix_web::http::header::HeaderValue;
 
@@ -13,9 +11,9 @@ use super::usage::Counted;
 use crate::domain::decision::Cost;
 use crate::gate::Known;
 
-/// The notes of one request. `trace.rs` begins them.
+/// The notes of one request. They are `trace.rs`'s, which leaves them with the request as long as others are at it.
 pub(crate) struct Notes {
-    /// The request's id: 1 to 128 visible ASCII characters. Empty once the answer has it.
+    /// The request's id: 1 to 128 visible ASCII characters.
     pub(crate) id: HeaderValue,
     /// Where its path leads; with a gateway only.
     pub(crate) route: Option<gateway::Route>,
@@ -32,27 +30,27 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
-    pub(crate) fn begin(request: &impl HttpMessage, id: HeaderValue) {
-        let notes =
-            Self { id, route: None, outcome: None, cost: Cost::ONE, known: None, counted: None, endpoint: None };
-        request.extensions_mut().insert(notes);
+    pub(crate) const fn new(id: HeaderValue) -> Self {
+        Self { id, route: None, outcome: None, cost: Cost::ONE, known: None, counted: None, endpoint: None }
     }
 
-    /// Adds to the notes of a request.
+    /// Leaves the notes with a request, for its guard and its handler.
+    pub(crate) fn leave(self, request: &impl HttpMessage) {
+        request.extensions_mut().insert(self);
+    }
+
+    /// Takes back what was left with a request; nothing is known if that is gone.
+    pub(crate) fn take(request: &impl HttpMessage) -> Self {
+        let left = request.extensions_mut().remove();
+        left.unwrap_or_else(|| Self::new(HeaderValue::from_static("")))
+    }
+
+    /// Adds to the notes that were left with a request.
     pub(crate) fn add(request: &impl HttpMessage, add: impl FnOnce(&mut Self)) {
         request.extensions_mut().get_mut().map(add);
     }
 
-    /// The request's id, for its answer.
-    pub(crate) fn take_id(request: &impl HttpMessage) -> HeaderValue {
-        let nothing = HeaderValue::from_static("");
-        request
-            .extensions_mut()
-            .get_mut()
-            .map_or(nothing.clone(), |notes: &mut Self| mem::replace(&mut notes.id, nothing))
-    }
-
-    /// Looks a thing up; `None` if it is not there.
+    /// Looks a thing up in the notes that were left with a request; `None` if it is not there.
     pub(crate) fn find<T>(request: &impl HttpMessage, find: impl FnOnce(&Self) -> Option<T>) -> Option<T> {
         request.extensions().get().and_then(find)
     }

@@ -8,7 +8,7 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpRequest, web};
+use actix_web::{Error, HttpRequest, web};
 use tracing::Instrument;
 
 use super::check::Endpoint;
@@ -17,7 +17,7 @@ use super::headers::{self, REQUEST_ID};
 use super::idle::Connection;
 use super::metrics::Outcome;
 use super::notes::Notes;
-use super::{Listener, State, accept, client, cors, gateway, host, usage};
+use super::{Listener, State, accept, check, client, cors, gateway, host};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Cost;
 use crate::domain::endpoint::EndpointName;
@@ -41,8 +41,7 @@ pub(crate) fn finish<B: MessageBody + 'static>(
     let started = Stopwatch::start();
     let id = request_id(&request, &state);
     let span = tracing::info_span!("request", request.id = id.to_str().unwrap_or_default());
-    Notes::begin(&request, id);
-    answer(state, listener, request, next, started).instrument(span)
+    answer(state, listener, request, next, id, started).instrument(span)
 }
 
 async fn answer<B: MessageBody + 'static>(
@@ -50,24 +49,35 @@ async fn answer<B: MessageBody + 'static>(
     listener: Listener,
     mut request: ServiceRequest,
     next: Next<B>,
+    id: HeaderValue,
     started: Stopwatch,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let running = request.conn_data::<Connection>().map(Connection::begin);
-    let mut response = match check_head(&request).and_then(|()| judge(&mut request, &state, listener)) {
-        // An error of a handler, a guard or of the routing arrives as an answer, too.
-        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+    let mut notes = Notes::new(id);
+    let mut response = match check_head(&request).and_then(|()| judge(&mut request, &mut notes, &state, listener)) {
+        Ok(()) if listener == Listener::Public && check::is_direct(&state, &request) => {
+            check::directly(&state, request, &mut notes).await
+        }
+        Ok(()) => {
+            notes.leave(&request);
+            // An error of a handler, a guard or of the routing arrives as an answer, too.
+            let response = next.call(request).await?.map_into_boxed_body();
+            notes = Notes::take(response.request());
+            response
+        }
         Err(error) => refuse(&state, listener, request, error),
     };
     if response.status().is_client_error() || response.status().is_server_error() {
         response = in_our_form(response);
     }
-    // Not a copy: to have two of a value takes an allocation.
-    let id = Notes::take_id(response.request());
-    response.headers_mut().insert(REQUEST_ID, id);
     let duration_us = started.elapsed_us();
     state.metrics.count_response(listener, response.status(), duration_us);
-    usage::note_answer(&state, &response, Duration::from_micros(duration_us));
-    log(&response, &state, duration_us);
+    if let Some(counted) = &notes.counted {
+        counted.note_answer(&state, response.status(), Duration::from_micros(duration_us));
+    }
+    log(&response, &notes, &state, duration_us);
+    // Not a copy: to have two of a value takes an allocation.
+    response.headers_mut().insert(REQUEST_ID, notes.id);
     // Few bodies are long, and to exchange one copies its answer.
     Ok(match (response.response().body().size(), running) {
         (BodySize::None | BodySize::Sized(0), _) | (_, None) => response,
@@ -104,9 +114,9 @@ fn check_head(request: &ServiceRequest) -> Result<(), ApiError> {
 }
 
 /// With a gateway, paths are judged before they are routed.
-fn judge(request: &mut ServiceRequest, state: &State, listener: Listener) -> Result<(), ApiError> {
+fn judge(request: &mut ServiceRequest, notes: &mut Notes, state: &State, listener: Listener) -> Result<(), ApiError> {
     match listener {
-        Listener::Public => gateway::judge(state, request),
+        Listener::Public => gateway::judge(state, request, notes),
         Listener::Admin => Ok(()),
     }
 }
@@ -121,7 +131,7 @@ fn request_id(request: &ServiceRequest, state: &State) -> HeaderValue {
     let new = || {
         // Hashed, so that two ids do not tell a client how many requests came between them.
         let number = state.request_numbers.hash_one(COUNT.fetch_add(1, Ordering::Relaxed));
-        headers::words([&state.boot_id, "-", itoa::Buffer::new().format(number)])
+        headers::words(&[&state.boot_id, "-", itoa::Buffer::new().format(number)])
     };
     own.unwrap_or_else(new)
 }
@@ -160,27 +170,25 @@ fn library_detail(status: actix_web::http::StatusCode) -> String {
 }
 
 /// The pattern of the route, or what stands for it in usage if it leads to the upstream.
-fn route(request: &HttpRequest, notes: Option<&Notes>) -> Option<String> {
+fn route(request: &HttpRequest, notes: &Notes) -> Option<String> {
     request.match_pattern().or_else(|| {
-        let is_upstreams = notes?.route? != gateway::Route::Nowhere;
+        let is_upstreams = notes.route? != gateway::Route::Nowhere;
         let name = is_upstreams.then(|| EndpointName::of_path(request.method().as_str(), request.path()))?;
         name.as_str().split_once(' ').map(|(_method, path)| path.to_owned())
     })
 }
 
 /// The closing event of a request.
-fn log(response: &ServiceResponse<BoxBody>, state: &State, duration_us: u64) {
+fn log(response: &ServiceResponse<BoxBody>, notes: &Notes, state: &State, duration_us: u64) {
     let request = response.request();
-    let extensions = request.extensions();
-    let notes = extensions.get::<Notes>();
-    let known = notes.and_then(|notes| notes.known.as_ref());
+    let known = notes.known.as_ref();
     tracing::info!(
         method = request.method().as_str(),
         route = route(request, notes).as_deref().unwrap_or("-"),
-        endpoint = notes.and_then(|notes| notes.endpoint.as_ref()).map(Endpoint::as_str),
+        endpoint = notes.endpoint.as_ref().map(Endpoint::as_str),
         status = response.status().as_u16(),
-        decision = notes.and_then(|notes| notes.outcome).map(Outcome::as_str),
-        cost = notes.map(|notes| notes.cost.as_units()).filter(|units| *units != Cost::ONE.as_units()),
+        decision = notes.outcome.map(Outcome::as_str),
+        cost = Some(notes.cost.as_units()).filter(|units| *units != Cost::ONE.as_units()),
         duration_us,
         client = %client::address(request, &state.trusted_proxies),
         account.id = known.map(|known| tracing::field::display(known.account_id)),

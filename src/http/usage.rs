@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceRequest;
+use actix_web::http::StatusCode;
 
 use super::State;
-use super::notes::Notes;
 use crate::domain::endpoint::EndpointName;
 use crate::domain::id::KeyId;
 use crate::domain::usage::Change;
@@ -30,6 +30,13 @@ impl Counted {
         let (counter, window) = (known.counter.clone(), known.standing.window());
         known.key_id.map(|key_id| Self { counter, window, key_id, endpoint })
     }
+
+    /// Notes how the request was answered.
+    pub(crate) fn note_answer(&self, state: &State, status: StatusCode, took: Duration) {
+        let is_error = status.is_client_error() || status.is_server_error();
+        let change = Change::answered(is_error, took);
+        state.store.note_usage(&self.counter, self.window, self.key_id, &self.endpoint, &change);
+    }
 }
 
 /// What a request for a route of the built-in API is for.
@@ -38,14 +45,4 @@ pub(crate) fn endpoint(request: &ServiceRequest) -> EndpointName {
     let pattern = request.match_pattern();
     let route = pattern.as_deref().and_then(|pattern| pattern.strip_prefix(BASE));
     route.map_or(EndpointName::UNKNOWN, |route| EndpointName::of_route(method, route))
-}
-
-/// Notes how a request was answered that was counted.
-pub(crate) fn note_answer(state: &State, response: &ServiceResponse, took: Duration) {
-    Notes::add(response.request(), |notes| {
-        let Some(Counted { counter, window, key_id, endpoint }) = &notes.counted else { return };
-        let status = response.status();
-        let is_error = status.is_client_error() || status.is_server_error();
-        state.store.note_usage(counter, *window, *key_id, endpoint, &Change::answered(is_error, took));
-    });
 }

@@ -22,6 +22,7 @@ mod browser_docs;
 mod browser_operator;
 mod browser_usage;
 mod check;
+mod check_direct;
 mod check_original;
 mod cli;
 mod cli_dump;

@@ -6,8 +6,9 @@
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName};
 
+use super::PATH;
 use crate::domain::endpoint::EndpointName;
 use crate::gate::Access;
 use crate::http::error::ApiError;
@@ -18,8 +19,6 @@ static METHOD: [HeaderName; 2] =
     [HeaderName::from_static("x-original-method"), HeaderName::from_static("x-forwarded-method")];
 /// The headers in which they pass on its path and query.
 static URI: [HeaderName; 2] = [HeaderName::from_static("x-original-uri"), HeaderName::from_static("x-forwarded-uri")];
-/// What stands before the original path in Envoy's form.
-const PREFIX: &str = "/check";
 /// Longest path that is logged: no endpoint of an API has a longer one, and whoever sends 8 KiB of noise shall not
 /// fill the log with it.
 const PATH_BYTES_MAX: usize = 1024;
@@ -69,8 +68,8 @@ impl Original {
     /// What a proxy's headers say. Any of them, or the sub-request's own method, can make it a write: a client that
     /// sends one of the headers past a proxy that sets the other gains nothing. Where they disagree, there is no endpoint.
     pub(super) fn in_headers(request: &HttpRequest) -> Result<Self, ApiError> {
-        let methods = methods(request.headers())?;
-        let uri = only(URI.iter().flat_map(|name| request.headers().get_all(name)).map(HeaderValue::as_bytes));
+        let (methods, uris) = named(request.headers())?;
+        let uri = only(uris.into_iter());
         let method = if methods.is_empty() { Some(request.method()) } else { only(methods.iter()) };
         let endpoint = method.zip(uri).and_then(|(method, uri)| Endpoint::new(method, uri));
         Ok(Self::new(access(request.method(), &methods), endpoint))
@@ -78,8 +77,8 @@ impl Original {
 
     /// What Envoy's form says: the method is the sub-request's, and the path stands behind the prefix.
     pub(super) fn in_path(request: &HttpRequest) -> Result<Self, ApiError> {
-        let methods = methods(request.headers())?;
-        let path = request.uri().path().strip_prefix(PREFIX);
+        let (methods, _uris) = named(request.headers())?;
+        let path = request.uri().path().strip_prefix(PATH);
         let endpoint = path.and_then(|path| Endpoint::new(request.method(), path.as_bytes()));
         Ok(Self::new(access(request.method(), &methods), endpoint))
     }
@@ -101,15 +100,18 @@ pub(super) fn is_named(headers: &HeaderMap) -> bool {
     METHOD.iter().chain(&URI).any(|name| headers.contains_key(name))
 }
 
-fn methods(headers: &HeaderMap) -> Result<Vec<Method>, ApiError> {
-    let mut methods = Vec::new();
-    for name in &METHOD {
-        for value in headers.get_all(name) {
+/// The methods and the targets that headers name. To look at each header takes less time than to look four of them up.
+fn named(headers: &HeaderMap) -> Result<(Vec<Method>, Vec<&[u8]>), ApiError> {
+    let (mut methods, mut uris) = (Vec::new(), Vec::new());
+    for (name, value) in headers {
+        if METHOD.contains(name) {
             let method = Method::from_bytes(value.as_bytes());
             methods.push(method.map_err(|_syntax| ApiError::Invalid(format!("{name}: must be an HTTP method")))?);
+        } else if URI.contains(name) {
+            uris.push(value.as_bytes());
         }
     }
-    Ok(methods)
+    Ok((methods, uris))
 }
 
 fn access(own: &Method, methods: &[Method]) -> Access {

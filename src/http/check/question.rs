@@ -1,6 +1,6 @@
 //! `POST /check` with JSON: the question of a server that asks by itself, and its answer.
 
-use actix_web::web::Payload;
+use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,7 @@ use crate::domain::decision::Cost;
 use crate::gate::Known;
 use crate::http::error::ApiError;
 use crate::http::extract::{self, field};
+use crate::http::notes::Notes;
 use crate::http::{State, headers};
 
 /// Most bytes of a question: many times the longest key and endpoint. Whoever has no key may send one, on each connection.
@@ -55,7 +56,12 @@ impl From<&Known> for AnswerStanding {
 }
 
 /// Answers a question that a server asks by itself.
-pub(super) async fn answer(state: &State, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
+pub(super) async fn answer(
+    state: &State,
+    request: &HttpRequest,
+    payload: Payload,
+    notes: &mut Notes,
+) -> Result<HttpResponse, ApiError> {
     let question: Question = extract::json(&extract::body_of(request, payload, QUESTION_BYTES_MAX).await?)?;
     let cost = field("cost", question.cost.map_or(Ok(Cost::ONE), Cost::new))?;
     let original = question.endpoint.as_deref().map_or(Ok(Original::UNKNOWN), Original::in_words)?;
@@ -82,6 +88,6 @@ pub(super) async fn answer(state: &State, request: &HttpRequest, payload: Payloa
     if let Some(known) = known(&admitted) {
         set_account(response.headers_mut(), known);
     }
-    remember(state, request, admitted, original, cost);
+    remember(state, notes, admitted, original, cost);
     Ok(response)
 }

@@ -79,13 +79,12 @@ async fn serve(pool: Rc<Pool>, request: ServiceRequest) -> Result<ServiceRespons
 ///
 /// # Errors
 /// When the path is refused.
-pub(crate) fn judge(state: &State, request: &mut ServiceRequest) -> Result<(), ApiError> {
+pub(crate) fn judge(state: &State, request: &mut ServiceRequest, notes: &mut Notes) -> Result<(), ApiError> {
     if let Some(settings) = &state.gateway {
         if state.has_cors() {
             cors::take_any_method(request);
         }
-        let route = verdict::judge(settings, request.method(), request.uri())?;
-        Notes::add(request, |notes| notes.route = Some(route));
+        notes.route = Some(verdict::judge(settings, request.method(), request.uri())?);
     }
     Ok(())
 }
