@@ -13,7 +13,7 @@ use crate::domain::plan::PlanId;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Change;
 use crate::domain::window::Window;
-use crate::store::{AccountCounter, Holder, Store, StoreError};
+use crate::store::{AccountCounter, Commit, Holder, Store, StoreError};
 
 /// Lets requests through, or does not.
 #[derive(Clone)]
@@ -114,17 +114,29 @@ impl Gate {
             Decision::Allowed(_) => {
                 // Before anything is waited for: a client may go away meanwhile.
                 note(Change::counted(cost));
-                if let Some(commit) = self.store.commit_if_due(&holder.counter, window) {
-                    // What is answered as an error was not counted.
-                    commit.done().await.or_else(|refused| {
-                        self.store.give_back(holder.account_id, window, cost)?;
-                        note(Change::given_back(cost));
-                        Err(refused)
-                    })?;
+                let known = known(holder, used, now);
+                match self.store.commit_if_due(&known.counter, window) {
+                    None => Ok(known),
+                    // In a box: most requests wait for no commit, and need not carry along what that takes.
+                    Some(commit) => Box::pin(self.admit_with(commit, known, endpoint, cost)).await,
                 }
-                Ok(known(holder, used, now))
             }
         }
+    }
+
+    /// Lets a request through once its count is on disk. What is answered as an error was not counted.
+    async fn admit_with(
+        &self,
+        commit: Commit,
+        mut known: Known,
+        endpoint: &EndpointName,
+        cost: Cost,
+    ) -> Result<Known, Refusal> {
+        if let Err(refused) = commit.done().await {
+            self.give_back(&mut known, endpoint, cost)?;
+            return Err(refused.into());
+        }
+        Ok(known)
     }
 
     /// Gives the units of a request back that was let through and then failed in the store.

@@ -62,19 +62,48 @@ async fn answer(
     payload: Payload,
     notes: &mut Notes,
 ) -> Result<HttpResponse, ApiError> {
-    if request.match_info().as_str() != PATH {
-        // The query is the client's: neither a cost nor a form of denials is read from it.
-        let asked = Original::in_path(request).map(|original| (original, Cost::ONE));
-        return Ok(sub_request(state, request, asked, Denials::AsTheyAre, notes).await);
-    }
     if is_question(request) {
         // In a box, so that every other request has that much less to carry along.
         return Box::pin(question::answer(state, request, payload, notes)).await;
     }
-    let query = Query::of(request);
-    let denials = denials(&query)?;
-    let asked = cost(&query).and_then(|cost| Ok((Original::in_headers(request)?, cost)));
-    Ok(sub_request(state, request, asked, denials, notes).await)
+    let Asked { what, denials } = Asked::of(request)?;
+    let (admitted, asked) = match what {
+        Err(error) => (Err(error), None),
+        Ok((original, cost)) => {
+            let admitted = match extract::api_key(request.headers()) {
+                Ok(key) => decide(state, key, &original, cost).await,
+                Err(error) => Err(error),
+            };
+            (admitted, Some((original, cost)))
+        }
+    };
+    Ok(respond(state, admitted, asked, denials, notes))
+}
+
+/// What a proxy asks.
+struct Asked {
+    /// About which request, and what it costs; or what is wrong with the question.
+    what: Result<(Original, Cost), ApiError>,
+    denials: Denials,
+}
+
+impl Asked {
+    fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        if !is_at(PATH, request) {
+            // The query is the client's: neither a cost nor a form of denials is read from it.
+            let what = Original::in_path(request).map(|original| (original, Cost::ONE));
+            return Ok(Self { what, denials: Denials::AsTheyAre });
+        }
+        let query = Query::of(request);
+        let denials = denials(&query)?;
+        let what = cost(&query).and_then(|cost| Ok((Original::in_headers(request)?, cost)));
+        Ok(Self { what, denials })
+    }
+}
+
+/// By the path as the routes see it.
+fn is_at(path: &str, request: &HttpRequest) -> bool {
+    request.match_info().as_str() == path
 }
 
 /// How a denial is answered.
@@ -91,6 +120,7 @@ enum Denials {
 /// such a proxy passes on cannot put a question of its own in place of the proxy's.
 fn is_question(request: &HttpRequest) -> bool {
     request.method() == Method::POST
+        && is_at(PATH, request)
         && request.query_string().is_empty()
         && request.content_type().eq_ignore_ascii_case("application/json")
         && !request.headers().contains_key(headers::API_KEY)
@@ -113,18 +143,13 @@ fn cost(query: &Query) -> Result<Cost, ApiError> {
     }
 }
 
-async fn sub_request(
+fn respond(
     state: &State,
-    request: &HttpRequest,
-    asked: Result<(Original, Cost), ApiError>,
+    admitted: Result<Known, ApiError>,
+    asked: Option<(Original, Cost)>,
     denials: Denials,
     notes: &mut Notes,
 ) -> HttpResponse {
-    let (admitted, asked) = match (asked, extract::api_key(request.headers())) {
-        (Err(error), _) => (Err(error), None),
-        (Ok(asked), Err(error)) => (Err(error), Some(asked)),
-        (Ok((original, cost)), Ok(key)) => (decide(state, key, &original, cost).await, Some((original, cost))),
-    };
     let mut response = match (&admitted, denials) {
         (Ok(known), Denials::AsTheyAre | Denials::As403) => allowed(known),
         (Err(error), Denials::AsTheyAre) => error.error_response(),
