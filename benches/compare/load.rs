@@ -15,7 +15,7 @@ pub(crate) struct Load {
     _keys: tempfile::NamedTempFile,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Figures {
     pub(crate) rate: f64,
     pub(crate) cpu_secs_per_million: f64,

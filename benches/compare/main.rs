@@ -2,8 +2,9 @@
 //! throttlecrab, in one run.
 //!
 //! `cargo bench --bench compare` builds and runs it; it needs wrk and taskset, and nginx and throttlecrab-server if they are to take part. Servers run in turn,
-//! A B C B C A, each with one worker on one core, wrk with one thread and 32 connections on another. Whose turn it is not is stopped, so that
-//! what a server does after the answers, such as writing usage, burdens its own rows. CPU is what the system accounts to the server's own
+//! A B A C A, where A is the bare one: what another is held against came right before and after it, since the machine's speed changes. Each has one
+//! worker on one core, wrk has one thread and 32 connections on another. Whose turn it is not is stopped, so that what a server does after the answers,
+//! such as writing usage, burdens its own rows. CPU is what the system accounts to the server's own
 //! processes, so that wrk does not blur it. `ROUNDS=3 SECS=5 ACCOUNTS=10000` are its settings.
 //!
 //! `cargo bench --bench compare -- scale` holds a store of 1,000,000 accounts against one of 1,000 instead: see `scale.rs`.
@@ -36,7 +37,13 @@ struct Contestant {
     name: &'static str,
     server: Server,
     load: Load,
-    figures: Vec<Figures>,
+    runs: Vec<Run>,
+}
+
+/// What a contestant did, and the bare server just before and after.
+struct Run {
+    own: Figures,
+    bare: [Figures; 2],
 }
 
 fn main() {
@@ -65,7 +72,6 @@ fn main() {
     let link = plain("link");
     let linked = made.link(&link);
     let mut contestants = vec![
-        Contestant::new("bare actix-web", servers::bare(), Load::of(&made, Group::Spread)),
         Contestant::new("klinky, limits from 10,000", plain("spread"), Load::of(&made, Group::Spread)),
         Contestant::new("klinky, one hot account", plain("hot"), Load::of(&made, Group::Hot)),
         Contestant::new("klinky, limit 1,000", plain("thousand"), Load::of(&made, Group::Thousand)),
@@ -75,23 +81,29 @@ fn main() {
         Contestant::new("klinky, --flush-every-ms 0", strict, Load::of(&made, Group::Spread)),
         Contestant::new("klinky, one link by id", link, linked),
     ];
-    contestants.splice(1..1, peers(dir.path(), &made));
-    contestants.iter().for_each(|contestant| contestant.server.pause());
-    for contestant in &contestants {
+    contestants.splice(0..0, peers(dir.path(), &made));
+    let bare = Contestant::new("bare actix-web", servers::bare(), Load::of(&made, Group::Spread));
+    for contestant in contestants.iter().chain([&bare]) {
+        contestant.server.pause();
         contestant.run(1);
     }
+    let mut floor = vec![bare.run(secs)];
     for round in 1..=rounds {
-        // Nobody is always next to the same one.
-        contestants.rotate_left(1);
         for contestant in &mut contestants {
-            let figures = contestant.run(secs);
-            println!("round {round}: {:30} {figures:?}", contestant.name);
-            contestant.figures.push(figures);
+            let (before, own, after) = (floor[floor.len() - 1], contestant.run(secs), bare.run(secs));
+            println!("round {round}: {:30} {own:?} beside {after:?}", contestant.name);
+            contestant.runs.push(Run { own, bare: [before, after] });
+            floor.push(after);
         }
     }
-    let turns = rounds % contestants.len();
-    contestants.rotate_right(turns);
-    print(&contestants, rounds, secs);
+    println!("\nmedians of {rounds} rounds of {secs} s; ratios are to the bare server just before and after\n");
+    println!("| | req/s | ÷ bare | CPU s per 1M | ÷ bare | p50 µs | p99 µs |\n|---|---|---|---|---|---|---|");
+    print(bare.name, &floor, [1.0, 1.0]);
+    for contestant in &contestants {
+        let own: Vec<Figures> = contestant.runs.iter().map(|run| run.own).collect();
+        let cpu = contestant.ratio(|figures| figures.cpu_secs_per_million);
+        print(contestant.name, &own, [contestant.ratio(|figures| figures.rate), cpu]);
+    }
 }
 
 /// Those that are installed.
@@ -116,7 +128,7 @@ fn peers(dir: &Path, made: &Made) -> Vec<Contestant> {
 
 impl Contestant {
     fn new(name: &'static str, server: Server, load: Load) -> Self {
-        Self { name, server, load, figures: Vec::new() }
+        Self { name, server, load, runs: Vec::new() }
     }
 
     fn run(&self, secs: usize) -> Figures {
@@ -126,13 +138,11 @@ impl Contestant {
         figures
     }
 
-    fn median(&self, of: impl Fn(&Figures) -> f64) -> f64 {
-        median(self.figures.iter().map(of).collect())
-    }
-
-    /// The median of each round's ratio to the same round of another: what slows the machine slows both.
-    fn ratio(&self, other: &Self, of: impl Fn(&Figures) -> f64) -> f64 {
-        median(self.figures.iter().zip(&other.figures).map(|(own, base)| of(own) / of(base)).collect())
+    /// The median of each run's ratio to the bare server beside it.
+    fn ratio(&self, of: impl Fn(&Figures) -> f64) -> f64 {
+        let ratios =
+            self.runs.iter().map(|Run { own, bare: [before, after] }| 2.0 * of(own) / (of(before) + of(after)));
+        median(ratios.collect())
     }
 }
 
@@ -141,20 +151,13 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn print(contestants: &[Contestant], rounds: usize, secs: usize) {
-    let base = &contestants[0];
-    println!("\nmedians of {rounds} rounds of {secs} s; ratios are to the bare server of the same round\n");
-    println!("| | req/s | ÷ bare | CPU s per 1M | ÷ bare | p50 µs | p99 µs |\n|---|---|---|---|---|---|---|");
-    for row in contestants {
-        println!(
-            "| {} | {:.0} | {:.2} | {:.1} | {:.2} | {:.0} | {:.0} |",
-            row.name,
-            row.median(|figures| figures.rate),
-            row.ratio(base, |figures| figures.rate),
-            row.median(|figures| figures.cpu_secs_per_million),
-            row.ratio(base, |figures| figures.cpu_secs_per_million),
-            row.median(|figures| figures.p50_us),
-            row.median(|figures| figures.p99_us),
-        );
-    }
+fn print(name: &str, figures: &[Figures], [rate_ratio, cpu_ratio]: [f64; 2]) {
+    let of = |of: fn(&Figures) -> f64| median(figures.iter().map(of).collect());
+    println!(
+        "| {name} | {:.0} | {rate_ratio:.2} | {:.1} | {cpu_ratio:.2} | {:.0} | {:.0} |",
+        of(|figures| figures.rate),
+        of(|figures| figures.cpu_secs_per_million),
+        of(|figures| figures.p50_us),
+        of(|figures| figures.p99_us),
+    );
 }
