@@ -15,93 +15,70 @@ use crate::servers::Server;
 /// Keys of each account in the table.
 pub(crate) const KEYS_EACH: usize = 2;
 
-/// Accounts that ask together.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Group {
-    /// All of them, without an end.
-    Spread,
-    /// One of those.
-    Hot,
-    /// As many with a limit of 1,000: blocks of 11 units.
-    Thousand,
-    /// As many with a limit of 199: blocks of 2, as with 100, which would be used up before the bench ends.
-    Small,
-}
-
+/// Accounts, and what asks for them.
 pub(crate) struct Made {
     pub(crate) dump: PathBuf,
-    keys: Vec<(Group, String)>,
+    /// All keys, those of an account one after the other.
+    pub(crate) keys: Vec<String>,
 }
 
 impl Made {
-    pub(crate) fn keys(&self, group: Group) -> Vec<&str> {
-        let wanted = if group == Group::Hot { Group::Spread } else { group };
-        let of_group = self.keys.iter().filter(|(of, _key)| *of == wanted).map(|(_of, key)| key.as_str());
-        of_group.take(if group == Group::Hot { KEYS_EACH } else { usize::MAX }).collect()
-    }
-
     /// Makes a link; the load that asks for it.
     pub(crate) fn link(&self, server: &Server) -> Load {
-        let key = self.keys(Group::Hot)[0];
+        let key = self.keys[0].as_str();
         let body = r#"{"name": "bench", "destination_url": "https://example.com/"}"#;
         let url = format!("http://127.0.0.1:{}/api/v1/public/links", server.port);
         let sent = ureq::post(&url).header("X-API-Key", key).header("Content-Type", "application/json").send(body);
         let answer = sent.unwrap().body_mut().read_to_string().unwrap();
         let link: serde_json::Value = serde_json::from_str(&answer).unwrap();
-        Load::new(&format!("/api/v1/public/links/{}", link["id"].as_str().unwrap()), &[key])
+        Load::new(&format!("/api/v1/public/links/{}", link["id"].as_str().unwrap()), &self.keys[..1])
     }
 }
 
 /// What a dump is to hold.
-pub(crate) struct Wanted<'w> {
-    /// Accounts of each group.
+pub(crate) struct Wanted {
     pub(crate) accounts: usize,
     /// Keys of each account.
     pub(crate) keys_each: usize,
-    /// The groups, with their limits.
-    pub(crate) groups: &'w [(Group, u32)],
+    /// Units an hour of each account.
+    pub(crate) limit: u32,
     /// An hour in which all of them have a counter.
     pub(crate) counted_in: Option<Timestamp>,
 }
 
-/// Groups of all kinds.
-pub(crate) const ALL_GROUPS: [(Group, u32); 3] =
-    [(Group::Spread, u32::MAX), (Group::Thousand, 1000), (Group::Small, 199)];
-
 /// Makes accounts with their keys.
-pub(crate) fn make(dir: &Path, wanted: &Wanted<'_>) -> Made {
+pub(crate) fn make(dir: &Path, wanted: &Wanted) -> Made {
     let (format, now) = (KeyFormat::new("klinky").unwrap(), SystemClock.now());
     let mut random = rand::rng();
     let (mut account_lines, mut key_lines, mut counter_lines) = (Vec::new(), Vec::new(), Vec::new());
     let mut keys = Vec::new();
-    for &(group, limit) in wanted.groups {
-        for _ in 0..wanted.accounts {
-            let id = ids::account_id(now);
-            account_lines.push(format!(
-                r#"{{"kind":"account","id":"{id}","name":"bench","email":null,"plan":"scale","custom_limit":{limit},"trial":null,"suspended":false,"created_at":"{now}","updated_at":"{now}"}}"#
-            ));
-            counter_lines.extend(
-                wanted
-                    .counted_in
-                    .map(|hour| format!(r#"{{"kind":"counter","account_id":"{id}","hour":"{hour}","used":7}}"#)),
-            );
-            for _ in 0..wanted.keys_each {
-                let digits = std::array::from_fn(|_| {
-                    loop {
-                        if let Some(digit) = Digit::from_random(random.random()) {
-                            break digit;
-                        }
+    let &Wanted { limit, .. } = wanted;
+    for _ in 0..wanted.accounts {
+        let id = ids::account_id(now);
+        account_lines.push(format!(
+            r#"{{"kind":"account","id":"{id}","name":"bench","email":null,"plan":"scale","custom_limit":{limit},"trial":null,"suspended":false,"created_at":"{now}","updated_at":"{now}"}}"#
+        ));
+        counter_lines.extend(
+            wanted
+                .counted_in
+                .map(|hour| format!(r#"{{"kind":"counter","account_id":"{id}","hour":"{hour}","used":7}}"#)),
+        );
+        for _ in 0..wanted.keys_each {
+            let digits = std::array::from_fn(|_| {
+                loop {
+                    if let Some(digit) = Digit::from_random(random.random()) {
+                        break digit;
                     }
-                });
-                let secret = format.seal(&digits);
-                key_lines.push(format!(
-                    r#"{{"kind":"key","id":"{}","account_id":"{id}","sha256":"{}","name":"bench","display":"{}","scope":"read_write","created_at":"{now}","expires_at":null,"revoked_at":null,"last_used_at":null}}"#,
-                    ids::key_id(now),
-                    hex(secret.hash().as_bytes()),
-                    secret.display(),
-                ));
-                keys.push((group, secret.reveal().to_owned()));
-            }
+                }
+            });
+            let secret = format.seal(&digits);
+            key_lines.push(format!(
+                r#"{{"kind":"key","id":"{}","account_id":"{id}","sha256":"{}","name":"bench","display":"{}","scope":"read_write","created_at":"{now}","expires_at":null,"revoked_at":null,"last_used_at":null}}"#,
+                ids::key_id(now),
+                hex(secret.hash().as_bytes()),
+                secret.display(),
+            ));
+            keys.push(secret.reveal().to_owned());
         }
     }
     // In the order of a dump: by id, which is the order in which they were made.
@@ -110,7 +87,7 @@ pub(crate) fn make(dir: &Path, wanted: &Wanted<'_>) -> Made {
         r#"{"kind":"plan","id":"scale","name":"Scale","api_access":true,"requests_per_hour":1000,"best_for":"bench"}"#;
     let mut lines: Vec<String> = [vec![header, plan.to_owned()], account_lines, key_lines, counter_lines].concat();
     lines.push(format!(r#"{{"kind":"end","rows":{}}}"#, lines.len() - 1));
-    let dump = dir.join("dump.jsonl");
+    let dump = dir.join(format!("dump-{limit}.jsonl"));
     fs::write(&dump, lines.join("\n") + "\n").unwrap();
     Made { dump, keys }
 }

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::process::Command;
 
-use crate::accounts::{Group, Made};
 use crate::servers::Server;
 
 const CONNECTIONS: &str = "32";
@@ -24,24 +23,25 @@ pub(crate) struct Figures {
 }
 
 impl Load {
-    pub(crate) fn of(made: &Made, group: Group) -> Self {
-        Self::new("/check", &made.keys(group))
+    /// Decisions on all of these keys.
+    pub(crate) fn check(keys: &[String]) -> Self {
+        Self::new("/check", keys)
     }
 
     /// GETs of a path with each key in turn.
-    pub(crate) fn new(path: &str, keys: &[&str]) -> Self {
+    pub(crate) fn new(path: &str, keys: &[String]) -> Self {
         Self::made(&format!("'GET', '{path}', {{['X-API-Key'] = key}}"), keys)
     }
 
     /// What throttlecrab is asked about each key in turn: a unit of more than it will be asked for.
-    pub(crate) fn throttlecrab(keys: &[&str]) -> Self {
+    pub(crate) fn throttlecrab(keys: &[String]) -> Self {
         let terms = r#""max_burst":1000000000,"count_per_period":1000000000,"period":3600,"quantity":1"#;
         let body = format!(r#"'{{"key":"' .. key .. '",{terms}}}'"#);
         Self::made(&format!("'POST', '/throttle', {{['Content-Type'] = 'application/json'}}, {body}"), keys)
     }
 
     /// Prepared texts of requests with each key in turn, of which Lua says what they are.
-    fn made(request: &str, keys: &[&str]) -> Self {
+    fn made(request: &str, keys: &[String]) -> Self {
         let mut listed = tempfile::NamedTempFile::new().unwrap();
         listed.write_all(keys.join("\n").as_bytes()).unwrap();
         let mut script = tempfile::NamedTempFile::new().unwrap();

@@ -28,7 +28,7 @@ mod servers;
 
 use std::path::Path;
 
-use accounts::{ALL_GROUPS, Group, KEYS_EACH, Made, Wanted};
+use accounts::{KEYS_EACH, Made, Wanted};
 use load::{Figures, Load};
 use servers::{Klinky, NginxFile, Server};
 
@@ -57,34 +57,9 @@ fn main() {
         return scale::run(rounds);
     }
     let dir = tempfile::tempdir().unwrap();
-    let wanted =
-        Wanted { accounts: setting("ACCOUNTS", 10_000), keys_each: KEYS_EACH, groups: &ALL_GROUPS, counted_in: None };
-    let made = accounts::make(dir.path(), &wanted);
-    let lax = |name: &str, flags: &[&str]| {
-        let data = dir.path().join(name);
-        servers::restore(&made.dump, &data);
-        servers::klinky(&Klinky { data, flags })
-    };
-    // A server of its own for each row: what one writes later would burden another.
-    let plain = |name: &str| lax(name, &["--log", "off"]);
-    let logging = |form: &str| lax(form, &["--log-format", form]);
-    let strict = lax("strict", &["--log", "off", "--flush-every-ms", "0"]);
-    let link = plain("link");
-    let linked = made.link(&link);
-    let mut contestants = vec![
-        Contestant::new("klinky, limits from 10,000", plain("spread"), Load::of(&made, Group::Spread)),
-        Contestant::new("klinky, one hot account", plain("hot"), Load::of(&made, Group::Hot)),
-        Contestant::new("klinky, limit 1,000", plain("thousand"), Load::of(&made, Group::Thousand)),
-        Contestant::new("klinky, limit 199, blocks of 2", plain("small"), Load::of(&made, Group::Small)),
-        Contestant::new("klinky, text log", logging("text"), Load::of(&made, Group::Spread)),
-        Contestant::new("klinky, JSON log", logging("json"), Load::of(&made, Group::Spread)),
-        Contestant::new("klinky, --flush-every-ms 0", strict, Load::of(&made, Group::Spread)),
-        Contestant::new("klinky, one link by id", link, linked),
-    ];
-    contestants.splice(0..0, peers(dir.path(), &made));
-    let bare = Contestant::new("bare actix-web", servers::bare(), Load::of(&made, Group::Spread));
+    let (bare, mut contestants) = contestants(dir.path(), setting("ACCOUNTS", 10_000));
+    contestants.iter().chain([&bare]).for_each(|contestant| contestant.server.pause());
     for contestant in contestants.iter().chain([&bare]) {
-        contestant.server.pause();
         contestant.run(1);
     }
     let mut floor = vec![bare.run(secs)];
@@ -96,7 +71,9 @@ fn main() {
             floor.push(after);
         }
     }
-    println!("\nmedians of {rounds} rounds of {secs} s; ratios are to the bare server just before and after\n");
+    println!(
+        "\nmedians of {rounds} runs of {secs} s (bare: of all); ratios are to the bare server just before and after\n"
+    );
     println!("| | req/s | ÷ bare | CPU s per 1M | ÷ bare | p50 µs | p99 µs |\n|---|---|---|---|---|---|---|");
     print(bare.name, &floor, [1.0, 1.0]);
     for contestant in &contestants {
@@ -106,12 +83,48 @@ fn main() {
     }
 }
 
+/// The bare server, and all that are held against it.
+fn contestants(dir: &Path, accounts: usize) -> (Contestant, Vec<Contestant>) {
+    let [spread, thousand, small] = [u32::MAX, 1000, 199]
+        .map(|limit| accounts::make(dir, &Wanted { accounts, keys_each: KEYS_EACH, limit, counted_in: None }));
+    // A server of its own for each row: what one writes later would burden another.
+    let klinky = |name: &str, made: &Made, flags: &[&str]| {
+        let data = dir.join(name);
+        servers::restore(&made.dump, &data);
+        servers::klinky(&Klinky { data, flags })
+    };
+    let off = ["--log", "off"];
+    let text = klinky("text", &spread, &["--log-format", "text"]);
+    let json = klinky("json", &spread, &["--log-format", "json"]);
+    let strict = klinky("strict", &spread, &["--log", "off", "--flush-every-ms", "0"]);
+    let link = klinky("link", &spread, &off);
+    let linked = spread.link(&link);
+    let asked = || Load::check(&spread.keys);
+    let mut contestants = peers(dir, &spread.keys);
+    contestants.extend([
+        Contestant::new("klinky, limits from 10,000", klinky("spread", &spread, &off), asked()),
+        Contestant::new(
+            "klinky, one hot account",
+            klinky("hot", &spread, &off),
+            Load::check(&spread.keys[..KEYS_EACH]),
+        ),
+        Contestant::new("klinky, limit 1,000", klinky("thousand", &thousand, &off), Load::check(&thousand.keys)),
+        // As with 100, which would be used up before the bench ends.
+        Contestant::new("klinky, limit 199, blocks of 2", klinky("small", &small, &off), Load::check(&small.keys)),
+        Contestant::new("klinky, text log", text, asked()),
+        Contestant::new("klinky, JSON log", json, asked()),
+        Contestant::new("klinky, --flush-every-ms 0", strict, asked()),
+        Contestant::new("klinky, one link by id", link, linked),
+    ]);
+    (Contestant::new("bare actix-web", servers::bare(), asked()), contestants)
+}
+
 /// Those that are installed.
-fn peers(dir: &Path, made: &Made) -> Vec<Contestant> {
+fn peers(dir: &Path, keys: &[String]) -> Vec<Contestant> {
     let mut peers = Vec::new();
     match servers::throttlecrab() {
         Some(crab) => {
-            let load = Load::throttlecrab(&made.keys(Group::Spread));
+            let load = Load::throttlecrab(keys);
             peers.push(Contestant::new("throttlecrab", crab, load));
         }
         None => println!("throttlecrab-server is not installed and takes no part"),
@@ -119,7 +132,7 @@ fn peers(dir: &Path, made: &Made) -> Vec<Contestant> {
     let nginx = [("nginx limit_req, open_file_cache", NginxFile::KeptOpen), ("nginx limit_req", NginxFile::Opened)];
     for (name, file) in nginx {
         match servers::nginx(dir, file) {
-            Some(nginx) => peers.push(Contestant::new(name, nginx, Load::of(made, Group::Spread))),
+            Some(nginx) => peers.push(Contestant::new(name, nginx, Load::check(keys))),
             None => println!("nginx is not installed and takes no part"),
         }
     }
@@ -135,6 +148,8 @@ impl Contestant {
         self.server.resume();
         let figures = self.load.run(&self.server, secs);
         self.server.pause();
+        // What it wrote is not to burden the next one.
+        rustix::fs::sync();
         figures
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use klinky::clock::{Clock, SystemClock};
 use klinky::domain::window::Window;
 
-use crate::accounts::{self, Group, Made, Wanted};
+use crate::accounts::{self, Made, Wanted};
 use crate::load::{Figures, Load};
 use crate::median;
 use crate::servers::{self, Klinky, Server};
@@ -33,20 +33,20 @@ pub(crate) fn run(rounds: usize) {
     let few = store(&dir.path().join("few"), FEW);
     let many = store(&dir.path().join("many"), MANY);
     println!("{MANY} accounts, a key and a counter each");
-    let keys = many.keys(Group::Spread);
-    starts(&dir.path().join("many"), &keys);
+    let keys = &many.keys;
+    starts(&dir.path().join("many"), keys);
     let server = on_first_core(&dir.path().join("many"));
     server.wait_for_metrics();
     println!("resident after the start: {} MB", server.resident_mb());
-    let mut firsts = keys.chunks(FIRST).map(|part| Load::new("/check", part).run(&server, FIRST_SECS));
+    let mut firsts = keys.chunks(FIRST).map(|part| Load::check(part).run(&server, FIRST_SECS));
     let purging = firsts.next().unwrap();
     std::thread::sleep(PURGED_WITHIN);
     let purged = firsts.next().unwrap();
     println!("first requests of an hour, beside the purge: {purging:?}\nwithout it: {purged:?}");
-    let load = Load::new("/check", &keys);
+    let load = Load::check(keys);
     load.run(&server, ALL_SECS);
     println!("resident after a request of each: {} MB", server.resident_mb());
-    let others = (on_first_core(&dir.path().join("few")), Load::of(&few, Group::Spread));
+    let others = (on_first_core(&dir.path().join("few")), Load::check(&few.keys));
     [&server, &others.0].iter().for_each(|server| server.pause());
     let turn = |server: &Server, load: &Load| {
         server.resume();
@@ -71,24 +71,21 @@ pub(crate) fn run(rounds: usize) {
 
 fn store(data: &Path, accounts: usize) -> Made {
     let hour = Window::at(SystemClock.now()).previous().previous().previous().start();
-    let groups = [(Group::Spread, u32::MAX)];
-    let made = accounts::make(
-        data.parent().unwrap(),
-        &Wanted { accounts, keys_each: 1, groups: &groups, counted_in: Some(hour) },
-    );
+    let wanted = Wanted { accounts, keys_each: 1, limit: u32::MAX, counted_in: Some(hour) };
+    let made = accounts::make(data.parent().unwrap(), &wanted);
     servers::restore(&made.dump, data);
     made
 }
 
 /// Starts and ends the server by turns, killed each second time. The last time requests come at once.
-fn starts(data: &Path, keys: &[&str]) {
+fn starts(data: &Path, keys: &[String]) {
     for after in ["a restore", "a clean stop", "a crash", "a clean stop", "a crash"] {
         let server = start(data, after);
         if after == "a clean stop" {
             server.kill();
         }
     }
-    let load = Load::new("/check", &keys[..FIRST]);
+    let load = Load::check(&keys[..FIRST]);
     let server = servers::free_klinky(&Klinky { data: data.to_owned(), flags: &OFF });
     println!("requests while accounts and keys are read: {:?}", load.run(&server, READING_SECS));
 }

@@ -28,8 +28,7 @@ const PATH: &str = "/check";
 /// What stands before the original path in Envoy's form.
 const PREFIX: &str = "/check/";
 
-/// For where browsers may ask, so that CORS comes first; and for the log, which names the routes. [`directly`] answers everywhere
-/// else.
+/// Most requests never come here, but are answered [`directly`].
 pub(crate) fn routes(routes: &mut web::ServiceConfig) {
     // In a scope, so that no other path is held against the pattern.
     let any_path = web::scope(PATH).service(web::resource("/{original:.*}").to(check));
@@ -43,9 +42,10 @@ async fn check(state: web::Data<State>, request: HttpRequest, payload: web::Payl
     answered
 }
 
-/// Whether [`directly`] answers a request.
+/// Whether [`directly`] answers a request. Where browsers may ask, CORS comes first; and another spelling of the path is the
+/// routes' to read, which the log names.
 pub(crate) fn is_direct(state: &State, request: &ServiceRequest) -> bool {
-    let path = request.match_info().as_str();
+    let path = request.path();
     !state.has_cors() && (path == PATH || path.starts_with(PREFIX))
 }
 

@@ -1,6 +1,6 @@
 //! The two listeners and their start; their stop is in `running.rs`. What is served where is in `routes.rs`.
 //!
-//! Every request of both passes `trace.rs`, which answers `/check` at once; other public ones then pass CORS, and a guard of
+//! Every request of both passes `trace.rs`, where `/check` is answered; other public ones then pass CORS, and a guard of
 //! `guard.rs`.
 
 mod accept;

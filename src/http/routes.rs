@@ -6,7 +6,7 @@
 //! | public | `/api/v1/public/…` | a key, limited and counted | `public/` |
 //! | public | `/{slug}`, `/c/{link id}` | anybody | `redirect.rs` |
 //! | public | `/dashboard` | anybody; its calls need a session | `dashboard/` |
-//! | public | `/check`, `/check/…` | asks for a key, cost as said | `check.rs` |
+//! | public | `/check`, `/check/…` | asks for a key, cost as said; without CORS `trace.rs` has it answered before | `check.rs` |
 //! | public | with `--upstream`: its prefix in place of links and redirects | a key, limited and counted | `gateway/` |
 //! | both | `/openapi.json`, `/docs` | anybody | `reference.rs` |
 //! | admin | `/admin/v1/…` | the admin token | `admin/` |

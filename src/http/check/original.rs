@@ -100,7 +100,7 @@ pub(super) fn is_named(headers: &HeaderMap) -> bool {
     METHOD.iter().chain(&URI).any(|name| headers.contains_key(name))
 }
 
-/// The methods and the targets that headers name. To look at each header takes less time than to look four of them up.
+/// The methods and the targets that headers name, in no order. To look at each header takes less time than to look four up.
 fn named(headers: &HeaderMap) -> Result<(Vec<Method>, Vec<&[u8]>), ApiError> {
     let (mut methods, mut uris) = (Vec::new(), Vec::new());
     for (name, value) in headers {

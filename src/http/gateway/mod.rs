@@ -75,7 +75,7 @@ async fn serve(pool: Rc<Pool>, request: ServiceRequest) -> Result<ServiceRespons
     Ok(served)
 }
 
-/// Judges a request's path, and leaves the verdict with the request.
+/// Judges a request's path, and notes the verdict.
 ///
 /// # Errors
 /// When the path is refused.

@@ -8,7 +8,7 @@ use crate::config::GatewaySettings;
 use crate::domain::decision::Cost;
 use actix_web::http::{Method, Uri};
 
-/// What a request's path leads to; in the request's extensions.
+/// What a request's path leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
     /// To the upstream, without a key.
