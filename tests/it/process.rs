@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::harness::{ADMIN_TOKEN, JWT_SECRET, Listener, admin_request};
 
 /// How long a process may take to start, to say something, or to end, before a test fails.
-const PROCESS_TIMEOUT: Duration = Duration::from_secs(60);
+const PROCESS_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long what a test waits for may take: far longer than it does, also on a busy machine.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time between two looks: short beside what is waited for, long enough to leave it the processor.
