@@ -89,7 +89,7 @@ struct Asked {
 
 impl Asked {
     fn of(request: &HttpRequest) -> Result<Self, ApiError> {
-        if !is_at(PATH, request) {
+        if !is_plain(request) {
             // The query is the client's: neither a cost nor a form of denials is read from it.
             let what = Original::in_path(request).map(|original| (original, Cost::ONE));
             return Ok(Self { what, denials: Denials::AsTheyAre });
@@ -101,9 +101,9 @@ impl Asked {
     }
 }
 
-/// By the path as the routes see it.
-fn is_at(path: &str, request: &HttpRequest) -> bool {
-    request.match_info().as_str() == path
+/// Whether no original path follows, in the path as the routes see it.
+fn is_plain(request: &HttpRequest) -> bool {
+    request.match_info().as_str() == PATH
 }
 
 /// How a denial is answered.
@@ -120,7 +120,7 @@ enum Denials {
 /// such a proxy passes on cannot put a question of its own in place of the proxy's.
 fn is_question(request: &HttpRequest) -> bool {
     request.method() == Method::POST
-        && is_at(PATH, request)
+        && is_plain(request)
         && request.query_string().is_empty()
         && request.content_type().eq_ignore_ascii_case("application/json")
         && !request.headers().contains_key(headers::API_KEY)
