@@ -137,7 +137,7 @@ impl fmt::Debug for KeySecret {
 /// The SHA-256 of a whole key: what the store keeps, and finds keys by.
 ///
 /// A plain hash is enough: a key has 154 random bits, so there is nothing to guess (unlike a password).
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyHash([u8; 32]);
 
 /// Its first bytes are as good as all of them: they are a hash.

@@ -1,21 +1,41 @@
 //! When keys were last used. Memory knows at once; it is written from time to time, since each costs a write per key.
+//!
+//! With a million keys, most leaves of the tree are on disk alone. So rows are written in their order: a leaf is read and
+//! written again for all that it has, and not for each.
+
+use std::collections::VecDeque;
 
 use super::{Store, StoreError, codec_numbers, engine};
+use crate::domain::key::KeyHash;
 
 /// Keys that are gathered at a time: as many as housekeeping writes in a minute.
 const GATHERED_MAX: usize = 120_000;
 /// Last uses that are written in one step: whoever wants to write keys waits for it.
 pub const LAST_USES_PER_STEP: usize = 100;
 
+/// Keys whose last uses are yet to be written.
+pub(super) struct Gathered {
+    keys: VecDeque<KeyHash>,
+    /// The last one that was gathered.
+    last: KeyHash,
+}
+
+impl Default for Gathered {
+    fn default() -> Self {
+        Self { keys: VecDeque::new(), last: KeyHash::from_bytes([u8::MAX; 32]) }
+    }
+}
+
 impl Store {
     /// Looks for keys whose last use is newer in memory than on disk, unless some are known that are yet to be written.
     /// Answers how many are known. It looks at each key, and goes on where it ended the last time.
     pub fn gather_last_uses(&self) -> usize {
         let mut gathered = self.last_uses.lock();
-        if gathered.is_empty() {
-            *gathered = self.memory.touched_keys(GATHERED_MAX);
+        if gathered.keys.is_empty() {
+            gathered.keys = self.memory.touched_keys(&gathered.last, GATHERED_MAX).into();
+            gathered.last = gathered.keys.back().copied().unwrap_or(gathered.last);
         }
-        gathered.len()
+        gathered.keys.len()
     }
 
     /// Writes up to so many of those that were gathered. Answers whether more are left.
@@ -29,8 +49,9 @@ impl Store {
         // The lock keeps a key that is being removed from coming back as a row without a key.
         let _lock = self.writing.lock();
         let mut gathered = self.last_uses.lock();
-        let kept = gathered.len().saturating_sub(max);
-        let step = gathered.split_off(kept);
+        let in_step = max.min(gathered.keys.len());
+        let step: Vec<KeyHash> = gathered.keys.drain(..in_step).collect();
+        let has_more = !gathered.keys.is_empty();
         drop(gathered);
         if step.is_empty() {
             return Ok(false);
@@ -43,7 +64,7 @@ impl Store {
             }
         }
         self.committer.mark_dirty();
-        Ok(kept > 0)
+        Ok(has_more)
     }
 
     /// Writes all of them, as far as there is room.

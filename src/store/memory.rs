@@ -9,13 +9,14 @@
 //!
 //! Tables hold pointers: one that has just doubled is more than half empty, and what is empty should be small.
 
+mod last_used;
 mod unread;
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use dashmap::DashSet;
 use foldhash::fast::RandomState;
@@ -64,8 +65,6 @@ pub(super) struct Memory {
     keys: DashSet<ByHash, RandomState>,
     /// None once all accounts and keys are in the tables.
     unread: RwLock<Option<Unread>>,
-    /// How many keys were looked at, when it was last looked for those whose last use is not on disk.
-    looked_at: AtomicUsize,
 }
 
 struct AccountEntry {
@@ -108,7 +107,6 @@ impl Memory {
             accounts: DashSet::with_capacity_and_hasher(accounts, RandomState::default()),
             keys: DashSet::with_capacity_and_hasher(keys, RandomState::default()),
             unread: RwLock::new(unread),
-            looked_at: AtomicUsize::new(0),
         }
     }
 
@@ -192,11 +190,6 @@ impl Memory {
         self.all_counters().iter().any(|account| account.0.state.lock().terms.names(id))
     }
 
-    pub(super) fn last_used(&self, hash: &KeyHash) -> Result<Option<Timestamp>, StoreError> {
-        let last_used_ms = self.find_key(hash)?.map(|key| key.0.last_used_ms.load(Ordering::Relaxed));
-        Ok(last_used_ms.and_then(|ms| Timestamp::from_millis(ms).ok()))
-    }
-
     /// How many plans, accounts and keys are in the tables.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         (self.plans.read().count(), self.accounts.len(), self.keys.len())
@@ -270,25 +263,6 @@ impl Memory {
 
     pub(super) fn remove_key(&self, hash: &KeyHash) {
         self.keys.remove(hash);
-    }
-
-    /// Up to so many keys whose last use is newer here than on disk. Looks at all keys, from where it ended the last time.
-    pub(super) fn touched_keys(&self, max: usize) -> Vec<KeyHash> {
-        let (keys, mut looked_at) = (&self.keys, self.looked_at.load(Ordering::Relaxed));
-        let rotated = keys.iter().skip(looked_at).chain(keys.iter().take(looked_at));
-        let rotated = rotated.inspect(|_key| looked_at = looked_at.saturating_add(1));
-        let touched = rotated.filter(|key| key.0.is_touched.load(Ordering::Relaxed)).map(|key| key.0.hash);
-        let touched = touched.take(max).collect();
-        self.looked_at.store(looked_at.checked_rem(keys.len()).unwrap_or(0), Ordering::Relaxed);
-        touched
-    }
-
-    /// When a key was last used, if that is newer than on disk, where it will be written.
-    pub(super) fn take_last_use(&self, hash: &KeyHash) -> Option<Timestamp> {
-        let key = &self.keys.get(hash)?.0;
-        // Before the read: a use that comes after it makes the key touched again.
-        let is_touched = key.is_touched.swap(false, Ordering::AcqRel);
-        is_touched.then(|| Timestamp::from_millis(key.last_used_ms.load(Ordering::Acquire)).ok())?
     }
 }
 

@@ -98,7 +98,6 @@ use self::usage_noted::NotedUsage;
 use self::writes::Writes;
 use crate::domain::decision::{Cost, Decision, Limit, Used};
 use crate::domain::id::AccountId;
-use crate::domain::key::KeyHash;
 use crate::domain::window::Window;
 use crate::durations::Noted;
 
@@ -203,7 +202,7 @@ pub struct Store {
     links: LinkMemory,
     deferred: Deferred,
     /// Of keys whose last use is to be written.
-    last_uses: Mutex<Vec<KeyHash>>,
+    last_uses: Mutex<last_uses::Gathered>,
     noted: NotedUsage,
     /// Once it is read.
     usage_journal: OnceLock<Mutex<Journal>>,

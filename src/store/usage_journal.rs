@@ -21,8 +21,7 @@ use super::open::{damage, unusable};
 use super::records_usage::{self as records, JournalRows, UnwrittenRows};
 use super::usage_folding::{self as folding, Turn};
 use super::{Damage, OpenError, Store, StoreError, Trees, codec, usage};
-use crate::domain::endpoint::EndpointName;
-use crate::domain::id::{AccountId, KeyId};
+use crate::domain::id::AccountId;
 use crate::domain::usage::{Spender, Tally};
 use crate::domain::usage_hour::{HourUsage, Kept};
 use crate::domain::window::Window;
@@ -39,6 +38,8 @@ pub(super) struct Journal {
     /// What accounts used in hours that they have left, until it is folded.
     pub(super) ended: BTreeMap<(AccountId, Window), HourUsage>,
     pub(super) turn: Turn,
+    /// Turns that have begun since the start: what is in the journal since the last one is in files that it leaves.
+    pub(super) turns: u32,
     /// The last file that is of no use any more, and the commit with which that is so on disk.
     pub(super) used_up: Option<(u64, u64)>,
 }
@@ -60,6 +61,7 @@ impl Journal {
             written: 0,
             ended: BTreeMap::new(),
             turn: Turn::default(),
+            turns: 0,
             used_up: None,
         };
         let (mut begun, mut later) = (BTreeMap::new(), BTreeMap::new());
@@ -94,7 +96,7 @@ impl Journal {
             Ok(row) => {
                 let (account, window) = (row.spender.account_id, row.spender.window);
                 let hour = self.ended.entry((account, window)).or_insert_with(|| HourUsage::new(window));
-                hour.set(row.spender.key_id, &row.endpoint, tally, Kept::InJournal);
+                hour.set(row.spender.key_id, &row.endpoint, tally, Kept::InJournal(0));
             }
             Err(damage) => tracing::error!(%place, %damage, "usage of a damaged row is lost"),
         }
@@ -110,7 +112,6 @@ impl Journal {
             match earlier {
                 Ok(earlier) => {
                     self.complete(account, &mut hour, earlier);
-                    hour.unwrite();
                     done = self.keep_ended(account, hour).and(done);
                 }
                 // All others must not wait for this one.
@@ -130,9 +131,9 @@ impl Journal {
 
     /// Keeps a complete hour that an account has left.
     pub(super) fn keep_ended(&mut self, account: AccountId, mut hour: HourUsage) -> Result<(), StoreError> {
-        let rows = self.note(account, hour.window(), hour.take_unwritten());
+        let rows = self.note_unwritten(account, &mut hour);
         self.ended.insert((account, hour.window()), hour);
-        self.turn.rewritten = self.turn.rewritten.saturating_add(rows?);
+        self.turn.carried = self.turn.carried.saturating_add(rows?);
         Ok(())
     }
 
@@ -146,7 +147,7 @@ impl Journal {
         let account = counter.account_id();
         let mut held = counter.usage();
         if let Some(hour) = held.as_deref_mut().filter(|hour| hour.is_whole()) {
-            self.note(account, hour.window(), hour.take_unwritten())?;
+            self.note_unwritten(account, hour)?;
             return act(self, &mut held);
         }
         let begun = held.as_ref().map(|hour| hour.window());
@@ -170,7 +171,7 @@ impl Journal {
             self.take_ended_of(store, account)?;
             self.complete(account, hour, earlier);
         }
-        self.note(account, hour.window(), hour.take_unwritten())?;
+        self.note_unwritten(account, hour)?;
         act(self, &mut held)
     }
 
@@ -185,15 +186,10 @@ impl Journal {
         hour.add_earlier(earlier);
     }
 
-    /// Takes what rows are to be. Answers how many.
-    pub(super) fn note<'r>(
-        &mut self,
-        account_id: AccountId,
-        window: Window,
-        rows: impl Iterator<Item = (KeyId, &'r EndpointName, Tally)>,
-    ) -> Result<usize, StoreError> {
-        let mut count = 0_usize;
-        for (key_id, endpoint, tally) in rows {
+    /// Takes what rows of an hour are to be, those that are not in the journal since the last turn began. Answers how many.
+    fn note_unwritten(&mut self, account_id: AccountId, hour: &mut HourUsage) -> Result<usize, StoreError> {
+        let (mut count, window) = (0_usize, hour.window());
+        for (key_id, endpoint, tally) in hour.take_unwritten(self.turns) {
             let spender = Spender { account_id, window, key_id };
             self.unwritten.push(&spender, endpoint, &tally).map_err(encode("usage_journal"))?;
             count = count.saturating_add(1);

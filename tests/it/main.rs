@@ -116,4 +116,5 @@ mod usage_dumps;
 mod usage_journal;
 mod usage_names;
 mod usage_store;
+mod usage_turns;
 mod verify;

@@ -29,19 +29,19 @@ const KEYS: u16 = 700;
 /// An hour after the one in which they are used.
 const LATER: &str = "2024-01-15T15:10:00Z";
 
-fn opened(dir: &Path) -> (Store, AccountId) {
+pub(crate) fn opened(dir: &Path) -> (Store, AccountId) {
     let store = open(dir, FLUSH);
     let account = account(&store);
     (store, account)
 }
 
 /// A unit for each key; nothing is folded.
-fn add(store: &Store, account: AccountId) {
+pub(crate) fn add(store: &Store, account: AccountId) {
     add_to_journal(store, (0..KEYS).map(|key| unit(account, at(START), key, "/a")));
 }
 
 /// How many rows have so many units.
-fn rows(store: &Store) -> BTreeMap<u64, usize> {
+pub(crate) fn rows(store: &Store) -> BTreeMap<u64, usize> {
     let mut found = BTreeMap::new();
     store.usage().for_each(|row| *found.entry(row.unwrap().tally.used).or_default() += 1);
     found
@@ -86,7 +86,7 @@ fn what_is_added_is_in_the_journal_until_its_hour_is_over() {
 }
 
 /// What a kill leaves: sled has on disk what it has, which may be what it had some steps ago, and the journal has all.
-fn killed(dir: &Path) -> tempfile::TempDir {
+pub(crate) fn killed(dir: &Path) -> tempfile::TempDir {
     let left = tempfile::tempdir().unwrap();
     copy_files(dir, left.path());
     left
@@ -324,36 +324,6 @@ fn the_torn_end_of_the_journal_is_passed_over() {
     store.fold_all_usage().unwrap();
 
     assert_eq!(rows(&store), [(1, 300), (2, 400)].into());
-}
-
-#[test]
-fn the_journal_is_bounded_by_what_is_in_memory_however_often_that_changes() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, account) = opened(dir.path());
-    let bytes = || -> u64 {
-        fs::read_dir(dir.path().join("usage-journal"))
-            .unwrap()
-            .map(|file| file.unwrap().metadata().unwrap().len())
-            .sum()
-    };
-    let (mut most, mut ends) = (0, 0);
-    // 840,000 rows: more than one turn's worth.
-    for round in 0..1200 {
-        add(&store, account);
-        let before = bytes();
-        store.fold_usage(hour(at(START))).unwrap();
-        if round % 50 == 0 {
-            store.probe().unwrap();
-        }
-        most = most.max(before);
-        ends += usize::from(bytes() < before);
-    }
-    assert!(ends > 0 && most < 60_000_000, "{ends} turns, {most} bytes");
-    drop(store);
-
-    let store = open(dir.path(), FLUSH);
-    store.fold_all_usage().unwrap();
-    assert_eq!(rows(&store), [(1200, 700)].into());
 }
 
 #[test]
