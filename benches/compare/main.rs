@@ -30,7 +30,7 @@ use std::path::Path;
 
 use accounts::{KEYS_EACH, Made, Wanted};
 use load::{Figures, Load};
-use servers::{Klinky, NginxFile, Server};
+use servers::{Klinky, Nginx, Server};
 
 /// What stands in a row of the table.
 struct Contestant {
@@ -66,7 +66,7 @@ fn main() {
     for round in 1..=rounds {
         for contestant in &mut contestants {
             let (before, own, after) = (floor[floor.len() - 1], contestant.run(secs), bare.run(secs));
-            println!("round {round}: {:30} {own:?} beside {after:?}", contestant.name);
+            println!("round {round}: {:40} {own:?} beside {after:?}", contestant.name);
             contestant.runs.push(Run { own, bare: [before, after] });
             floor.push(after);
         }
@@ -129,9 +129,13 @@ fn peers(dir: &Path, keys: &[String]) -> Vec<Contestant> {
         }
         None => println!("throttlecrab-server is not installed and takes no part"),
     }
-    let nginx = [("nginx limit_req, open_file_cache", NginxFile::KeptOpen), ("nginx limit_req", NginxFile::Opened)];
-    for (name, file) in nginx {
-        match servers::nginx(dir, file) {
+    let nginx = [
+        ("nginx limit_req, no log, open_file_cache", Nginx::FileKeptOpen),
+        ("nginx limit_req, no log", Nginx::NoLog),
+        ("nginx limit_req, as it comes", Nginx::AsItComes),
+    ];
+    for (name, does) in nginx {
+        match servers::nginx(dir, does) {
             Some(nginx) => peers.push(Contestant::new(name, nginx, Load::check(keys))),
             None => println!("nginx is not installed and takes no part"),
         }

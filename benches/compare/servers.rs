@@ -141,27 +141,29 @@ pub(crate) fn restore(dump: &Path, data: &Path) {
     assert!(command.arg("restore").arg(dump).arg("--data-dir").arg(data).status().unwrap().success());
 }
 
-/// How nginx treats the file that it answers with.
+/// What nginx does for a request besides counting and answering.
 #[derive(Clone, Copy)]
-pub(crate) enum NginxFile {
-    /// Opened for each request, as nginx does unless it is told otherwise.
-    Opened,
-    /// Kept open (`open_file_cache`): nothing is left but to count and to answer.
-    KeptOpen,
+pub(crate) enum Nginx {
+    /// It opens the file that it answers with and writes a line to its access log, as it does unless it is told otherwise.
+    AsItComes,
+    /// It writes no log.
+    NoLog,
+    /// Nor does it open the file, which it keeps open (`open_file_cache`).
+    FileKeptOpen,
 }
 
 /// nginx that counts by key in memory and answers with an empty file; `None` where it is not installed.
-pub(crate) fn nginx(dir: &Path, file: NginxFile) -> Option<Server> {
+pub(crate) fn nginx(dir: &Path, does: Nginx) -> Option<Server> {
     let program = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"]
         .iter()
         .map(Path::new)
         .find(|path| path.exists())?;
-    let (port, dir, cache) = match file {
-        NginxFile::Opened => (free_port(), dir.join("nginx"), ""),
-        NginxFile::KeptOpen => {
-            (free_port(), dir.join("nginx-cache"), "open_file_cache max=10; open_file_cache_valid 1h;")
-        }
+    let (name, settings) = match does {
+        Nginx::AsItComes => ("nginx", "access_log access.log;"),
+        Nginx::NoLog => ("nginx-no-log", "access_log off;"),
+        Nginx::FileKeptOpen => ("nginx-kept-open", "access_log off; open_file_cache max=10; open_file_cache_valid 1h;"),
     };
+    let (port, dir) = (free_port(), dir.join(name));
     fs::create_dir_all(dir.join("www")).unwrap();
     fs::write(dir.join("www/check"), "").unwrap();
     let at = dir.display();
@@ -172,7 +174,7 @@ pub(crate) fn nginx(dir: &Path, file: NginxFile) -> Option<Server> {
     let headers: String = bare_headers();
     let config = format!(
         "worker_processes 1; daemon off; pid {at}/pid; error_log {at}/error.log crit; events {{ worker_connections 4096; }}
-        user root; http {{ access_log off; keepalive_requests 100000000; {temp} {cache}
+        user root; http {{ {settings} keepalive_requests 100000000; {temp}
         limit_req_zone $http_x_api_key zone=keys:50m rate=1000000r/s;
         server {{ listen 127.0.0.1:{port}; root {at}/www; location / {{ limit_req zone=keys burst=1000000 nodelay; {headers} }} }} }}"
     );

@@ -49,7 +49,7 @@ struct Row {
 pub enum Kept {
     /// Nowhere, or in what will not be kept.
     Nowhere,
-    /// In the journal. From time to time that gives up what is in it from before; this says since which time it is there.
+    /// In the journal, since its turn with this number: with each turn it leaves what is in it from before.
     InJournal(u32),
     /// In the row itself.
     InRow,
@@ -124,16 +124,22 @@ impl HourUsage {
         self.rows.as_slice().iter().map(Row::figures)
     }
 
-    /// What the rows came to that are not in the journal since a time. They are taken for kept there from now on.
-    pub fn take_unwritten(&mut self, since: u32) -> impl Iterator<Item = (KeyId, &EndpointName, Tally)> {
+    /// What the rows came to that are kept nowhere. They are taken for kept in the journal's `turn` from now on.
+    pub fn take_unwritten(&mut self, turn: u32) -> impl Iterator<Item = (KeyId, &EndpointName, Tally)> {
         self.has_unwritten = false;
-        self.take_until(Kept::InJournal(since))
+        self.take(Kept::InJournal(0), Kept::InJournal(turn))
+    }
+
+    /// The same, and of those that are in the journal from earlier turns only.
+    pub fn take_left_behind(&mut self, turn: u32) -> impl Iterator<Item = (KeyId, &EndpointName, Tally)> {
+        self.has_unwritten = false;
+        self.take(Kept::InJournal(turn), Kept::InJournal(turn))
     }
 
     /// The same of those that are kept nowhere else but in the journal, where all of them are. They are taken for kept in
     /// rows from now on.
     pub fn take_unfolded(&mut self) -> impl Iterator<Item = (KeyId, &EndpointName, Tally)> {
-        self.take_until(Kept::InRow)
+        self.take(Kept::InRow, Kept::InRow)
     }
 
     /// Nothing is kept anywhere, as far as is known.
@@ -142,8 +148,9 @@ impl HourUsage {
         self.has_unwritten = !self.rows.as_slice().is_empty();
     }
 
-    fn take_until(&mut self, kept: Kept) -> impl Iterator<Item = (KeyId, &EndpointName, Tally)> {
-        let taken = self.rows.as_mut_slice().iter_mut().filter(move |row| row.kept < kept);
+    /// Rows that are kept before a place; from now on they are kept in another.
+    fn take(&mut self, before: Kept, kept: Kept) -> impl Iterator<Item = (KeyId, &EndpointName, Tally)> {
+        let taken = self.rows.as_mut_slice().iter_mut().filter(move |row| row.kept < before);
         taken.map(move |row| {
             row.kept = kept;
             row.figures()
@@ -293,15 +300,16 @@ mod tests {
         let mut hour = HourUsage::new(HOUR);
         assert!(hour.add(key(1), &name("/a"), &Change::counted(Cost::ONE)));
         assert!(!hour.add(key(2), &name("/a"), &Change::counted(Cost::ONE)), "it is on a list already");
-        assert_eq!([1, 1].map(|since| hour.take_unwritten(since).count()), [2, 0]);
+        assert_eq!([1, 1].map(|turn| hour.take_unwritten(turn).count()), [2, 0]);
 
         assert!(hour.add(key(2), &name("/a"), &Change::denied()));
-        assert_eq!([1, 2, 2, 1].map(|since| hour.take_unwritten(since).count()), [1, 2, 0, 0]);
+        assert_eq!([2, 2].map(|turn| hour.take_unwritten(turn).count()), [1, 0]);
+        assert_eq!([1, 2, 2].map(|turn| hour.take_left_behind(turn).count()), [0, 1, 0]);
         assert_eq!([(); 2].map(|()| hour.take_unfolded().count()), [2, 0]);
-        assert_eq!(hour.take_unwritten(3).count(), 0, "what is in rows need not be in the journal");
+        assert_eq!(hour.take_left_behind(3).count(), 0, "what is in rows need not be in the journal");
 
         hour.unwrite();
-        assert_eq!((hour.take_unwritten(3).count(), hour.take_unfolded().count()), (2, 2));
+        assert_eq!((hour.take_left_behind(3).count(), hour.take_unfolded().count()), (2, 2));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use super::memory::Memory;
 use super::{Store, StoreError, codec_numbers, engine};
 use crate::domain::key::KeyHash;
 
@@ -26,22 +27,35 @@ impl Default for Gathered {
     }
 }
 
+impl Gathered {
+    /// Looks for up to so many keys whose last use is newer in memory than on disk, unless some are yet to be written.
+    fn look(&mut self, memory: &Memory, max: usize) {
+        if self.keys.is_empty() {
+            self.keys = memory.touched_keys(&self.last, max).into();
+            self.last = self.keys.back().copied().unwrap_or(self.last);
+        }
+    }
+
+    fn take(&mut self, max: usize) -> Vec<KeyHash> {
+        let taken = max.min(self.keys.len());
+        self.keys.drain(..taken).collect()
+    }
+}
+
 impl Store {
     /// Looks for keys whose last use is newer in memory than on disk, unless some are known that are yet to be written.
     /// Answers how many are known. It looks at each key, and goes on where it ended the last time.
     pub fn gather_last_uses(&self) -> usize {
         let mut gathered = self.last_uses.lock();
-        if gathered.keys.is_empty() {
-            gathered.keys = self.memory.touched_keys(&gathered.last, GATHERED_MAX).into();
-            gathered.last = gathered.keys.back().copied().unwrap_or(gathered.last);
-        }
+        gathered.look(&self.memory, GATHERED_MAX);
         gathered.keys.len()
     }
 
     /// Writes up to so many of those that were gathered. Answers whether more are left.
     ///
     /// # Errors
-    /// When the store fails; the uses are then noted again at the keys' next use.
+    /// When the store fails. The use of the key that it failed for is noted again at the key's next use, those of the rest
+    /// are gathered again.
     pub fn write_last_uses(&self, max: usize) -> Result<bool, StoreError> {
         if !self.room.has_room() {
             return Ok(false);
@@ -49,8 +63,7 @@ impl Store {
         // The lock keeps a key that is being removed from coming back as a row without a key.
         let _lock = self.writing.lock();
         let mut gathered = self.last_uses.lock();
-        let in_step = max.min(gathered.keys.len());
-        let step: Vec<KeyHash> = gathered.keys.drain(..in_step).collect();
+        let step = gathered.take(max);
         let has_more = !gathered.keys.is_empty();
         drop(gathered);
         if step.is_empty() {
@@ -73,5 +86,28 @@ impl Store {
             while self.write_last_uses(LAST_USES_PER_STEP)? {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_are_always_in_use_keep_no_others_from_their_turn() {
+        let hash = |number| KeyHash::from_bytes([number; 32]);
+        let (memory, mut gathered) = (Memory::with_keys(5), Gathered::default());
+        let mut next = || {
+            (0..5).for_each(|number| memory.touch(number));
+            gathered.look(&memory, 3);
+            let taken = gathered.take(2);
+            taken.iter().for_each(|key| assert!(memory.take_last_use(key).is_some()));
+            taken
+        };
+
+        let rounds = [[0, 1].as_slice(), &[2], &[3, 4], &[0], &[1, 2], &[3], &[4, 0]];
+        for round in rounds {
+            assert_eq!(next(), round.iter().copied().map(hash).collect::<Vec<_>>());
+        }
     }
 }

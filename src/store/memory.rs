@@ -9,7 +9,7 @@
 //!
 //! Tables hold pointers: one that has just doubled is more than half empty, and what is empty should be small.
 
-mod last_used;
+mod touched;
 mod unread;
 
 use std::borrow::Borrow;

@@ -1,9 +1,10 @@
 //! Folding: what the journal of usage says is written to rows.
 //!
 //! It goes by turns. A turn ends the journal's file, goes round all accounts, and writes what they used in the running
-//! hour to the journal once more, unless a request has had that done since it began; what they used in hours that are
-//! over goes to rows, a step at a time, in the order of the rows. Then nothing needs the files that were there when it
-//! began. So it also bounds the journal: however often an account asks in an hour, there is one turn for that.
+//! hour to the journal once more, unless it is in rows, or was written since the turn began because the account has asked
+//! again; what they used in hours that are over goes to rows, a step at a time, in the order of the rows. Then nothing
+//! needs the files that were there when it began. So it also bounds the journal: however often an account asks in an
+//! hour, there is one turn for that.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -32,7 +33,7 @@ const BEHIND_STEPS: usize = 20;
 /// A turn begins this long after the last one, if an hour is over for some account.
 const TURN_EVERY_US: u64 = 60_000_000;
 /// Or with so many rows in the journal (about 80 bytes of disk each, and as much work at the start after a crash), and
-/// twice as many again as the last turn left in it: so a turn costs less than what it is for.
+/// twice as many again as the last turn found: so a turn costs less than what it is for.
 const JOURNAL_ROWS_MAX: usize = 500_000;
 
 /// The turn that is under way, or the last one.
@@ -41,8 +42,8 @@ pub(super) struct Turn {
     stage: Stage,
     /// The last file that will be of no use.
     until: u64,
-    /// Rows of the running hour that it found, and of others that it had to write once more: they are in later files, too.
-    pub(super) carried: usize,
+    /// Rows of the running hour that it found.
+    found: usize,
     begun: Option<(Stopwatch, Window)>,
 }
 
@@ -129,7 +130,8 @@ impl Store {
             if let Some(hour) = held.take_if(|hour| hour.window() != now) {
                 journal.keep_ended(account, *hour)?;
             } else if let Some(hour) = held {
-                journal.turn.carried = journal.turn.carried.saturating_add(hour.rows().count());
+                journal.note_left_behind(account, hour)?;
+                journal.turn.found = journal.turn.found.saturating_add(hour.rows().count());
             }
             // An account may have thousands of rows.
             journal.write_full_records()
@@ -250,7 +252,7 @@ impl Journal {
     }
 
     fn has_too_many(&self) -> bool {
-        self.written > self.turn.carried.saturating_mul(2).saturating_add(JOURNAL_ROWS_MAX)
+        self.written > self.turn.found.saturating_mul(2).saturating_add(JOURNAL_ROWS_MAX)
     }
 
     fn end_file_if_due(&mut self, now: Window) -> Option<u64> {
@@ -261,7 +263,7 @@ impl Journal {
         self.turn = Turn {
             stage: Stage::Accounts(accounts.into_iter()),
             until,
-            carried: 0,
+            found: 0,
             begun: Some((Stopwatch::start(), now)),
         };
         self.turns = self.turns.saturating_add(1);

@@ -21,7 +21,8 @@ use super::open::{damage, unusable};
 use super::records_usage::{self as records, JournalRows, UnwrittenRows};
 use super::usage_folding::{self as folding, Turn};
 use super::{Damage, OpenError, Store, StoreError, Trees, codec, usage};
-use crate::domain::id::AccountId;
+use crate::domain::endpoint::EndpointName;
+use crate::domain::id::{AccountId, KeyId};
 use crate::domain::usage::{Spender, Tally};
 use crate::domain::usage_hour::{HourUsage, Kept};
 use crate::domain::window::Window;
@@ -38,7 +39,7 @@ pub(super) struct Journal {
     /// What accounts used in hours that they have left, until it is folded.
     pub(super) ended: BTreeMap<(AccountId, Window), HourUsage>,
     pub(super) turn: Turn,
-    /// Turns that have begun since the start: what is in the journal since the last one is in files that it leaves.
+    /// Turns that have begun since the start. What is written since the last one is in files that outlast it.
     pub(super) turns: u32,
     /// The last file that is of no use any more, and the commit with which that is so on disk.
     pub(super) used_up: Option<(u64, u64)>,
@@ -102,8 +103,7 @@ impl Journal {
         }
     }
 
-    /// Takes what accounts used in hours that they have left. What a turn has not seen with the account, it may not see
-    /// here either: so it is written once more.
+    /// Takes what accounts used in hours that they have left.
     pub(super) fn take_ended(&mut self, store: &Store) -> Result<(), StoreError> {
         let mut done = Ok(());
         for ((account, window), mut hour) in store.noted.take_ended() {
@@ -131,10 +131,9 @@ impl Journal {
 
     /// Keeps a complete hour that an account has left.
     pub(super) fn keep_ended(&mut self, account: AccountId, mut hour: HourUsage) -> Result<(), StoreError> {
-        let rows = self.note_unwritten(account, &mut hour);
+        let noted = self.note_unwritten(account, &mut hour);
         self.ended.insert((account, hour.window()), hour);
-        self.turn.carried = self.turn.carried.saturating_add(rows?);
-        Ok(())
+        noted
     }
 
     /// Does something with the hour that an account is in, once it is complete and what is unwritten of it was taken.
@@ -186,15 +185,28 @@ impl Journal {
         hour.add_earlier(earlier);
     }
 
-    /// Takes what rows of an hour are to be, those that are not in the journal since the last turn began. Answers how many.
-    fn note_unwritten(&mut self, account_id: AccountId, hour: &mut HourUsage) -> Result<usize, StoreError> {
-        let (mut count, window) = (0_usize, hour.window());
-        for (key_id, endpoint, tally) in hour.take_unwritten(self.turns) {
+    /// Takes what rows of an hour are to be, those that are kept nowhere.
+    fn note_unwritten(&mut self, account: AccountId, hour: &mut HourUsage) -> Result<(), StoreError> {
+        let window = hour.window();
+        self.note(account, window, hour.take_unwritten(self.turns))
+    }
+
+    /// The same, and of those that would go with the files that were there when the turn began.
+    pub(super) fn note_left_behind(&mut self, account: AccountId, hour: &mut HourUsage) -> Result<(), StoreError> {
+        let window = hour.window();
+        self.note(account, window, hour.take_left_behind(self.turns))
+    }
+
+    fn note<'r>(
+        &mut self,
+        account_id: AccountId,
+        window: Window,
+        mut rows: impl Iterator<Item = (KeyId, &'r EndpointName, Tally)>,
+    ) -> Result<(), StoreError> {
+        rows.try_for_each(|(key_id, endpoint, tally)| {
             let spender = Spender { account_id, window, key_id };
-            self.unwritten.push(&spender, endpoint, &tally).map_err(encode("usage_journal"))?;
-            count = count.saturating_add(1);
-        }
-        Ok(count)
+            self.unwritten.push(&spender, endpoint, &tally).map_err(encode("usage_journal"))
+        })
     }
 
     fn write_noted(&mut self, store: &Store) -> Result<(), StoreError> {

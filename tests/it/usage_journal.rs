@@ -27,7 +27,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// Keys: more than are written to the journal at a time.
 const KEYS: u16 = 700;
 /// An hour after the one in which they are used.
-const LATER: &str = "2024-01-15T15:10:00Z";
+pub(crate) const LATER: &str = "2024-01-15T15:10:00Z";
 
 pub(crate) fn opened(dir: &Path) -> (Store, AccountId) {
     let store = open(dir, FLUSH);

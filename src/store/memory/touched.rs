@@ -1,4 +1,4 @@
-//! When keys were last used, and whether the disk knows.
+//! When keys were last used, and of which the disk does not know.
 
 use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering;
@@ -53,27 +53,40 @@ mod tests {
         KeyHash::from_bytes([number; 32])
     }
 
-    #[test]
-    fn touched_keys_come_in_the_order_of_their_rows_and_go_on_where_it_ended() {
-        let (memory, account) = (Memory::with_room(0, 0, None), AccountId::from_bytes([1; 16]));
-        memory.add_account(account, Arc::new(Terms::on(PlanId::new("scale").unwrap())));
-        for number in 0..=100 {
-            let key = Key {
-                id: KeyId::from_bytes([number; 16]),
-                account_id: account,
-                hash: hash(number),
-                name: Name::new("ci").unwrap(),
-                display: "".into(),
-                scope: Scope::ReadOnly,
-                created_at: Timestamp::from_millis(0).unwrap(),
-                expires_at: None,
-                revoked_at: None,
-                rotated_at: None,
-            };
-            memory.add_key(&key, None, memory.known_counter(account).unwrap());
+    impl Memory {
+        /// An account, and so many keys of its own whose hashes are repetitions of their numbers.
+        pub(in crate::store) fn with_keys(count: u8) -> Self {
+            let (memory, account_id) = (Self::with_room(0, 0, None), AccountId::from_bytes([1; 16]));
+            memory.add_account(account_id, Arc::new(Terms::on(PlanId::new("scale").unwrap())));
+            for number in 0..count {
+                let key = Key {
+                    id: KeyId::from_bytes([number; 16]),
+                    account_id,
+                    hash: hash(number),
+                    name: Name::new("ci").unwrap(),
+                    display: "".into(),
+                    scope: Scope::ReadOnly,
+                    created_at: Timestamp::from_millis(0).unwrap(),
+                    expires_at: None,
+                    revoked_at: None,
+                    rotated_at: None,
+                };
+                memory.add_key(&key, None, memory.known_counter(account_id).unwrap());
+            }
+            memory
         }
-        let touch = |number| memory.keys.get(&hash(number)).unwrap().0.is_touched.store(true, Ordering::Relaxed);
-        [90, 3, 60, 30, 61, 99].into_iter().for_each(touch);
+
+        pub(in crate::store) fn touch(&self, number: u8) {
+            let key = &self.keys.get(&hash(number)).unwrap().0;
+            key.last_used_ms.store(number.into(), Ordering::Relaxed);
+            key.is_touched.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn touched_keys_come_in_the_order_of_their_rows_and_go_on_behind_a_key() {
+        let memory = Memory::with_keys(100);
+        [90, 3, 60, 30, 61, 99].into_iter().for_each(|number| memory.touch(number));
         let next = |after, max| memory.touched_keys(&hash(after), max);
 
         assert_eq!(next(100, 4), [3, 30, 60, 61].map(hash));
