@@ -152,7 +152,10 @@ impl Counters {
 
     /// Ends all leases, for a clean stop: the rows say what was really used.
     pub(super) fn settle_all(&self) -> Result<(), StoreError> {
-        self.memory.all_counters().iter().try_for_each(|counter| match counter.lease().take() {
+        let mut counters = self.memory.all_counters();
+        // In the order of the rows, since with many accounts most leaves are on disk alone: each is read once for all its rows.
+        counters.sort_by_cached_key(AccountCounter::account_id);
+        counters.iter().try_for_each(|counter| match counter.lease().take() {
             Some(lease) => self.settle(counter.account_id(), &lease),
             None => Ok(()),
         })
