@@ -66,7 +66,8 @@ pub(crate) fn run(rounds: usize) {
     others.0.resume();
     server.resume();
     server.kill();
-    start(&dir.path().join("many"), "a crash in an hour in which all have asked");
+    let server = start(&dir.path().join("many"), "a crash in an hour in which all have asked");
+    println!("resident then: {} MB", server.resident_mb());
 }
 
 fn store(data: &Path, accounts: usize) -> Made {

@@ -128,7 +128,7 @@ impl Store {
         journal.with_running(self, counter, |journal, held| {
             let account = counter.account_id();
             if let Some(hour) = held.take_if(|hour| hour.window() != now) {
-                journal.keep_ended(account, *hour)?;
+                journal.keep_ended(account, hour)?;
             } else if let Some(hour) = held {
                 journal.note_left_behind(account, hour)?;
                 journal.turn.found = journal.turn.found.saturating_add(hour.rows().count());

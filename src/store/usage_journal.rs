@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use super::memory::AccountCounter;
 use super::open::{damage, unusable};
 use super::records_usage::{self as records, JournalRows, UnwrittenRows};
 use super::usage_folding::{self as folding, Turn};
+use super::usage_noted::Ended;
 use super::{Damage, OpenError, Store, StoreError, Trees, codec, usage};
 use crate::domain::endpoint::EndpointName;
 use crate::domain::id::{AccountId, KeyId};
@@ -37,7 +39,7 @@ pub(super) struct Journal {
     /// Rows in the records since the last turn began.
     pub(super) written: usize,
     /// What accounts used in hours that they have left, until it is folded.
-    pub(super) ended: BTreeMap<(AccountId, Window), HourUsage>,
+    pub(super) ended: Ended,
     pub(super) turn: Turn,
     /// Turns that have begun since the start. What is written since the last one is in files that outlast it.
     pub(super) turns: u32,
@@ -60,7 +62,7 @@ impl Journal {
             files: JournalFiles::open(dir.clone(), folded.until, unsynced).map_err(unusable)?,
             unwritten: UnwrittenRows::default(),
             written: 0,
-            ended: BTreeMap::new(),
+            ended: Ended::new(),
             turn: Turn::default(),
             turns: 0,
             used_up: None,
@@ -83,6 +85,9 @@ impl Journal {
             tracing::error!(%place, %damage, "usage of a damaged record is lost");
         });
         read.map_err(unusable)?;
+        // Rows that come in the order of their keys leave nodes half empty. Made anew they are full; there is room for that as
+        // long as no accounts are in memory.
+        journal.ended = mem::take(&mut journal.ended).into_iter().collect();
         folding::write_sums(trees, folded.done, folded.until, &begun).map_err(failed)?;
         folding::write_sums(trees, folded.until, journal.files.end(), &later).map_err(failed)?;
         if journal.ended.is_empty() {
@@ -96,7 +101,7 @@ impl Journal {
         match codec::parse_usage_key(key) {
             Ok(row) => {
                 let (account, window) = (row.spender.account_id, row.spender.window);
-                let hour = self.ended.entry((account, window)).or_insert_with(|| HourUsage::new(window));
+                let hour = self.ended.entry((account, window)).or_insert_with(|| Box::new(HourUsage::new(window)));
                 hour.set(row.spender.key_id, &row.endpoint, tally, Kept::InJournal(0));
             }
             Err(damage) => tracing::error!(%place, %damage, "usage of a damaged row is lost"),
@@ -130,7 +135,7 @@ impl Journal {
     }
 
     /// Keeps a complete hour that an account has left.
-    pub(super) fn keep_ended(&mut self, account: AccountId, mut hour: HourUsage) -> Result<(), StoreError> {
+    pub(super) fn keep_ended(&mut self, account: AccountId, mut hour: Box<HourUsage>) -> Result<(), StoreError> {
         let noted = self.note_unwritten(account, &mut hour);
         self.ended.insert((account, hour.window()), hour);
         noted
@@ -179,7 +184,7 @@ impl Journal {
     fn complete(&mut self, account: AccountId, hour: &mut HourUsage, earlier: Option<HourUsage>) {
         let Some(mut earlier) = earlier.filter(|_rows| !hour.is_whole()) else { return };
         let newer = self.ended.remove(&(account, hour.window()));
-        for (key_id, endpoint, tally) in newer.iter().flat_map(HourUsage::rows) {
+        for (key_id, endpoint, tally) in newer.iter().flat_map(|hour| hour.rows()) {
             earlier.set(key_id, endpoint, tally, Kept::Nowhere);
         }
         hour.add_earlier(earlier);

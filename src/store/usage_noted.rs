@@ -31,8 +31,9 @@ pub(super) struct NotedUsage {
     ended: Mutex<Ended>,
 }
 
-/// Hours that accounts have left. What came later stands for itself alone, and is added to what came before.
-pub(super) type Ended = BTreeMap<(AccountId, Window), HourUsage>;
+/// Hours that accounts have left. What came later stands for itself alone, and is added to what came before. Boxed, as all
+/// accounts leave an hour at about the same time, and nodes of a tree are half empty.
+pub(super) type Ended = BTreeMap<(AccountId, Window), Box<HourUsage>>;
 
 impl Store {
     /// Notes what a request came to that was decided on in an hour. It waits for others of the account's at most, some
@@ -50,11 +51,11 @@ impl Store {
             // Held until it is there: who makes an hour complete must not come between.
             let place = (counter.account_id(), window);
             let mut ended = self.noted.ended.lock();
-            ended.entry(place).or_insert_with(|| HourUsage::new(window)).add(key_id, endpoint, change);
+            ended.entry(place).or_insert_with(|| Box::new(HourUsage::new(window))).add(key_id, endpoint, change);
             return;
         }
         if let Some(left) = held.take_if(|hour| hour.window() < window) {
-            self.noted.put_back_ended([((counter.account_id(), left.window()), *left)]);
+            self.noted.put_back_ended([((counter.account_id(), left.window()), left)]);
         }
         let hour = held.get_or_insert_with(|| Box::new(HourUsage::new(window)));
         let is_first = hour.add(key_id, endpoint, change);
@@ -89,11 +90,11 @@ impl NotedUsage {
     }
 
     /// Hours that accounts have left, before what came too late for them.
-    pub(super) fn put_back_ended(&self, hours: impl IntoIterator<Item = ((AccountId, Window), HourUsage)>) {
+    pub(super) fn put_back_ended(&self, hours: impl IntoIterator<Item = ((AccountId, Window), Box<HourUsage>)>) {
         let mut ended = self.ended.lock();
         for (place, mut hour) in hours {
             if let Some(late) = ended.remove(&place) {
-                hour.add_later(late);
+                hour.add_later(*late);
             }
             ended.insert(place, hour);
         }
