@@ -2,14 +2,14 @@
 //! that the program has anyway will do. The crates for it bring an async runtime of their own, and 24 to 100 others.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::process::pass;
+use crate::process::{find_program, pass};
 
 /// How often it is looked whether the page shows what is waited for, and how long is waited in between: 30 s in all.
 const LOOKS_MAX: u32 = 600;
@@ -25,18 +25,6 @@ pub(crate) struct Browser {
     agent: ureq::Agent,
     session: String,
     _profile: TempDir,
-}
-
-/// Where a program is. In CI it must be there; elsewhere, its absence is said.
-fn find(program: &str, package: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|place| place.join(program)).find(|file| file.is_file());
-    if found.is_none() {
-        let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-        assert!(!in_ci, "{program} is missing: apt-get install {package}");
-        eprintln!("SKIPPED: {program} is not installed (apt-get install {package})");
-    }
-    found
 }
 
 /// Starts a driver on a port that it picks. That fails now and then: the port that is free for IPv6 may not be so for IPv4.
@@ -59,7 +47,10 @@ fn start(program: &Path) -> Option<(Child, String)> {
 impl Browser {
     /// Opens one of 1440 × 900, or says that there is none and answers `None`.
     pub(crate) fn open() -> Option<Self> {
-        let (chromium, driver) = (find("chromium", "chromium")?, find("chromedriver", "chromium-driver")?);
+        let (chromium, driver) = (
+            find_program("chromium", "apt-get install chromium")?,
+            find_program("chromedriver", "apt-get install chromium-driver")?,
+        );
         let profile = tempfile::tempdir().unwrap();
         let (driver, port) = (0..STARTS_MAX).find_map(|_try| start(&driver)).expect("chromedriver does not start");
         let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());

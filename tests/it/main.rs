@@ -78,6 +78,7 @@ mod lockout;
 mod log;
 mod loop_disk;
 mod metrics;
+mod metrics_recipes;
 mod metrics_system;
 mod model;
 mod openapi;

@@ -1,17 +1,14 @@
-//! Metrics: that they count what happens, in the format that Prometheus reads, and that the dashboard asks for no others.
+//! Metrics: that they count what happens, in the format that Prometheus reads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use klinky::config::BackupSettings;
 use regex::Regex;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::{ADMIN_TOKEN, Server};
 use crate::process::wait_until;
-use crate::upstream::Upstream;
 
 /// Samples by name and labels, as they stand in the text: `klinky_records{kind="key"}`.
 pub(crate) struct Scrape {
@@ -43,13 +40,13 @@ impl Scrape {
     }
 
     /// The names of all samples, without labels.
-    fn names(&self) -> BTreeSet<&str> {
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
         self.samples.keys().map(|sample| sample.split('{').next().unwrap()).collect()
     }
 }
 
 /// A server that has seen every outcome, and makes backups.
-fn busy() -> Server {
+pub(crate) fn busy() -> Server {
     let server = Server::start_with(|settings| {
         let dir = settings.data_dir.parent().unwrap().join("backups");
         settings.backups = Some(BackupSettings { dir, every: Duration::from_secs(3600), keep: 1 });
@@ -253,59 +250,4 @@ fn assert_histogram(scrape: &Scrape, name: &str) {
         }
     }
     assert_eq!(bounds % 16, 0, "{name}");
-}
-
-/// The queries of a dashboard's panels, with the panels' titles.
-fn queries(dashboard: &Value) -> Vec<(&str, &str)> {
-    let panels = dashboard["panels"].as_array().unwrap().iter();
-    panels
-        .flat_map(|panel| {
-            let targets = panel["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
-            targets.iter().map(|target| (panel["title"].as_str().unwrap(), target["expr"].as_str().unwrap()))
-        })
-        .collect()
-}
-
-#[test]
-fn the_dashboard_asks_for_metrics_and_labels_that_there_are_and_leaves_none_out() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/recipes/grafana.json");
-    let dashboard: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
-    let (links, gateway) = (scrape(&busy()), scrape(&Upstream::plain().guarded(&[])));
-    let exported: BTreeSet<&str> = links.names().union(&gateway.names()).copied().collect();
-    let (text, metric) = (links.text.clone() + &gateway.text, Regex::new(r"\b(?:klinky|process)_[a-z_]+").unwrap());
-    let label = Regex::new(r#"[{,]\s*([a-z]+)\s*(?:=~|!=|=)"#).unwrap();
-    let mut asked = BTreeSet::new();
-    for (title, query) in queries(&dashboard) {
-        for name in metric.find_iter(query) {
-            assert!(exported.contains(name.as_str()), "{title}: there is no {}", name.as_str());
-            asked.insert(name.as_str());
-        }
-        for label in label.captures_iter(query).map(|found| found[1].to_owned()) {
-            let of_the_scraper = ["job", "instance"].contains(&label.as_str());
-            assert!(of_the_scraper || text.contains(&format!("{label}=\"")), "{title}: no label {label}");
-        }
-    }
-
-    let families = |names: &BTreeSet<&str>| -> BTreeSet<String> {
-        let base = |name: &&str| {
-            ["_bucket", "_count", "_sum"].iter().fold((*name).to_owned(), |n, end| n.trim_end_matches(end).to_owned())
-        };
-        names.iter().map(base).collect()
-    };
-    assert_eq!(families(&asked), families(&exported));
-}
-
-#[test]
-fn the_panels_of_the_dashboard_do_not_lie_on_each_other() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/recipes/grafana.json");
-    let dashboard: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
-    let (mut ids, mut cells) = (BTreeSet::new(), BTreeSet::new());
-    for panel in dashboard["panels"].as_array().unwrap() {
-        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
-        let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
-        assert!(x + w <= 24 && w > 0 && h > 0, "{panel}");
-        for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
-            assert!(cells.insert(cell), "{} lies on another panel", panel["title"]);
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
@@ -28,6 +28,20 @@ pub(crate) fn klinky(args: &[&str]) -> Command {
     }
     command.args(args);
     command
+}
+
+/// Where a program is that a test needs, and how it is installed. In CI it must be there; elsewhere, its absence is said.
+pub(crate) fn find_program(program: &str, installation: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian keeps servers where users do not look.
+    let places = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
+    let found = places.map(|place| place.join(program)).find(|file| file.is_file());
+    if found.is_none() {
+        let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+        assert!(!in_ci, "{program} is missing: {installation}");
+        eprintln!("SKIPPED: {program} is not installed ({installation})");
+    }
+    found
 }
 
 fn is_ours(variable: &OsStr) -> bool {

@@ -12,7 +12,7 @@ use regex::Regex;
 use tempfile::TempDir;
 
 use crate::harness::Listener;
-use crate::process::pass;
+use crate::process::{find_program, pass};
 
 /// Where a proxy may listen: below the ports that the system gives to whoever asks for any.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
@@ -69,20 +69,6 @@ impl Recipe {
             Self::Nginx | Self::Caddy | Self::HaProxy | Self::Envoy => true,
             Self::Traefik => false,
         }
-    }
-
-    /// Where the program is. In CI it must be there; elsewhere, its absence is said.
-    fn find(self) -> Option<PathBuf> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        // Debian keeps servers where users do not look.
-        let places = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
-        let found = places.map(|place| place.join(self.program())).find(|file| file.is_file());
-        if found.is_none() {
-            let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-            assert!(!in_ci, "{} is missing: {}", self.program(), self.installation());
-            eprintln!("SKIPPED: {} is not installed ({})", self.program(), self.installation());
-        }
-        found
     }
 
     /// Writes the recipe into `dir`, gives the command what it needs to run it, and answers where it stands.
@@ -278,7 +264,7 @@ impl Proxy {
     }
 
     fn start_with(recipe: Recipe, klinky: Listener, api: SocketAddr, change: impl Fn(&Path)) -> Option<Self> {
-        let program = recipe.find()?;
+        let program = find_program(recipe.program(), recipe.installation())?;
         let dir = tempfile::tempdir().unwrap();
         let ports = Ports { klinky: klinky.0, api, own: free_port() };
         let mut command = Command::new(program);

@@ -10,23 +10,15 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::harness::{ADMIN_TOKEN, Account, Server};
+use crate::process::find_program;
 
 /// Where nothing listens: what is not for this machine must not leave it.
 const NO_PROXY_HERE: &str = "http://127.0.0.1:9";
 /// Lines of its report that are shown when it finds something.
 const REPORT_LINES_MAX: usize = 120;
 
-/// Where the program is. In CI it must be there; elsewhere, its absence is said.
 fn find() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|place| place.join("schemathesis")).find(|file| file.is_file());
-    if found.is_none() {
-        let how = "pip install -r tests/it/fixtures/schemathesis.txt";
-        let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-        assert!(!in_ci, "schemathesis is missing: {how}");
-        eprintln!("SKIPPED: schemathesis is not installed ({how})");
-    }
-    found
+    find_program("schemathesis", "pip install -r tests/it/fixtures/schemathesis.txt")
 }
 
 /// Has schemathesis ask a listener for all calls that `which` selects, with a header that opens them.
