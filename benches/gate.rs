@@ -47,7 +47,8 @@ fn now() -> Timestamp {
 
 /// Fills the store with accounts; their counters.
 fn counters(store: &Store) -> Vec<AccountCounter> {
-    let restore = store.start_restore().unwrap();
+    let by = author();
+    let restore = store.start_restore(&by).unwrap();
     let plans = first_plans().unwrap();
     plans.iter().for_each(|plan| restore.put_plan(plan).unwrap());
     let ids: Vec<AccountId> = (0..SPREAD).map(|n| AccountId::from_bytes(u128::from(n).to_be_bytes())).collect();

@@ -73,7 +73,7 @@ impl Restored {
 /// When the store is not empty or fails, or a line is refused.
 pub fn restore(store: &Store, mut dump: impl BufRead, by: &Author) -> Result<Restored, RestoreFailure> {
     check_header(&mut dump)?;
-    let restore = store.start_restore()?;
+    let restore = store.start_restore(by)?;
     let mut restored = Restored::default();
     let mut number: u64 = 1;
     loop {
@@ -83,7 +83,7 @@ pub fn restore(store: &Store, mut dump: impl BufRead, by: &Author) -> Result<Res
         let line = Line::parse(&text).map_err(refused)?;
         if let Line::End(end) = line {
             check_end(&end, &restored, &mut dump).map_err(refused)?;
-            restore.finish(by)?;
+            restore.finish()?;
             return Ok(restored);
         }
         put(&restore, &line, &mut restored).map_err(|error| match error {

@@ -53,13 +53,22 @@ impl Store {
         limit: usize,
     ) -> Result<Page<KeyUse>, DirectoryError> {
         self.memory.find_terms(account)?.ok_or(DirectoryError::NoAccount)?;
+        Ok(Page::take(self.keys_of(account, after), limit)?)
+    }
+
+    /// An account's keys, oldest first, after the key `after`.
+    pub(super) fn keys_of(
+        &self,
+        account: AccountId,
+        after: Option<KeyId>,
+    ) -> impl Iterator<Item = Result<KeyUse, StoreError>> + '_ {
         let end = codec::account_key(account, KeyId::from_bytes([0xff; 16]));
         let start = match after {
             Some(id) => Bound::Excluded(codec::account_key(account, id)),
             None => Bound::Included(codec::account_key(account, KeyId::from_bytes([0; 16]))),
         };
         let rows = self.trees.account_keys.range((start, Bound::Included(end)));
-        Ok(Page::take(rows.filter_map(|row| self.key_of_row(row)), limit)?)
+        rows.filter_map(|row| self.key_of_row(row))
     }
 
     /// Adds a key. In an account that is full, the oldest revoked or expired key makes room.

@@ -31,8 +31,8 @@ pub enum RestoreError {
     /// A row repeats an earlier one's id.
     #[error("{0} stands twice")]
     Twice(String),
-    /// A row is one more key than an account may have.
-    #[error("account {0} has more than {KEYS_PER_ACCOUNT_MAX} keys")]
+    /// A row is one more key than an account may have, and all before it are live.
+    #[error("account {0} has more than {KEYS_PER_ACCOUNT_MAX} live keys")]
     KeysFull(AccountId),
     /// A row names something that no earlier row has.
     #[error("{0} does not exist; what a row names must stand before it")]
@@ -51,6 +51,7 @@ const BYTES_PER_LOOK: usize = 2 * 1024 * 1024;
 pub struct Restore<'s> {
     store: &'s Store,
     lock: MutexGuard<'s, Writing>,
+    by: &'s Author,
     /// What the store held when the restore began.
     earlier_plans: Vec<Plan>,
     /// Bytes of the rows that were added since it last looked for room.
@@ -64,7 +65,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store is not empty or fails.
-    pub fn start_restore(&self) -> Result<Restore<'_>, RestoreError> {
+    pub fn start_restore<'s>(&'s self, by: &'s Author) -> Result<Restore<'s>, RestoreError> {
         self.room.check()?;
         self.opening.wait()?;
         let lock = self.writing.lock();
@@ -74,7 +75,7 @@ impl Store {
         }
         let earlier_plans = self.list_plans(None, usize::MAX)?.items;
         // Before the first write: whatever fails from here on is undone, the phase as well.
-        let restore = Restore { store: self, lock, earlier_plans, bytes: Cell::new(0), finished: false };
+        let restore = Restore { store: self, lock, by, earlier_plans, bytes: Cell::new(0), finished: false };
         self.write_phase(Phase::Restoring)?;
         restore.clear()?;
         Ok(restore)
@@ -107,15 +108,11 @@ impl Restore<'_> {
     /// Adds a key.
     ///
     /// # Errors
-    /// When its id or hash stood before, its account did not or is full, or the store fails.
+    /// When its id or hash stood before, its account did not or is full of live ones, or the store fails.
     pub fn put_key(&self, row: &KeyUse) -> Result<(), RestoreError> {
         let (trees, key) = (&self.store.trees, &row.key);
         require(&trees.accounts, key.account_id.as_bytes(), || format!("account {}", key.account_id))?;
-        if trees.account_keys.scan_prefix(key.account_id.as_bytes()).take(KEYS_PER_ACCOUNT_MAX).count()
-            == KEYS_PER_ACCOUNT_MAX
-        {
-            return Err(RestoreError::KeysFull(key.account_id));
-        }
+        self.make_room_for_key(key.account_id)?;
         let bytes = records::key_to_bytes(key).map_err(encode("keys"))?;
         let (hash, name) = (key.hash.as_bytes(), || format!("key {}", key.id));
         self.insert(&trees.keys, hash, &bytes, name)?;
@@ -125,6 +122,28 @@ impl Restore<'_> {
             Some(at) => self.insert(&trees.last_used, hash, &codec_numbers::instant_value(hash, at), name),
             None => Ok(()),
         }
+    }
+
+    /// An account whose keys are rotated while it is dumped has more of them in the dump than it ever had: those that had to
+    /// go are in it, and those that came. So the oldest one that has ended makes room, as it did then.
+    fn make_room_for_key(&self, account: AccountId) -> Result<(), RestoreError> {
+        let keys: Vec<KeyUse> =
+            self.store.keys_of(account, None).take(KEYS_PER_ACCOUNT_MAX).collect::<Result<_, StoreError>>()?;
+        if keys.len() < KEYS_PER_ACCOUNT_MAX {
+            return Ok(());
+        }
+        let ended = keys.into_iter().map(|found| found.key).find(|key| !key.is_live(self.by.at));
+        let ended = ended.ok_or(RestoreError::KeysFull(account))?;
+        let (trees, hash) = (&self.store.trees, ended.hash.as_bytes());
+        for (tree, row) in [
+            (&trees.keys, hash.as_slice()),
+            (&trees.key_ids, ended.id.as_bytes()),
+            (&trees.account_keys, &codec::account_key(account, ended.id)),
+            (&trees.last_used, hash),
+        ] {
+            tree.remove(row).map_err(engine("remove a key"))?;
+        }
+        Ok(())
     }
 
     /// Adds a counter.
@@ -261,9 +280,9 @@ impl Restore<'_> {
     ///
     /// # Errors
     /// When the store fails; then nothing was restored.
-    pub fn finish(mut self, by: &Author) -> Result<(), RestoreError> {
+    pub fn finish(mut self) -> Result<(), RestoreError> {
         self.store.reload()?;
-        self.store.apply(&mut self.lock, Vec::new(), by, Deed::new("store.restore", &"store"))?;
+        self.store.apply(&mut self.lock, Vec::new(), self.by, Deed::new("store.restore", &"store"))?;
         self.store.write_phase(Phase::Open)?;
         self.finished = true;
         Ok(())

@@ -7,16 +7,20 @@ use std::time::Duration;
 use klinky::accounts::{self, AccountDraft};
 use klinky::domain::account::AccountPatch;
 use klinky::domain::decision::Limit;
+use klinky::domain::id::KeyId;
+use klinky::domain::key::KeyFormat;
 use klinky::domain::plan::{Plan, PlanId};
 use klinky::domain::text::{Name, Note};
 use klinky::dump::{self, DumpFilter};
+use klinky::keys::{self, Grace};
 use klinky::plans::first_plans;
-use klinky::store::{Author, Store, StoreOptions};
+use klinky::store::{Author, KEYS_PER_ACCOUNT_MAX, Store, StoreOptions};
 use serde_json::{Value, json};
 
 use crate::admin::call_with;
 use crate::dumps::{GOLDEN, dump, restore};
 use crate::harness::{ADMIN_TOKEN, START, Server, at};
+use crate::store::author;
 
 /// Rows of each kind in [`many`]: some pages of 1000.
 const MANY: u32 = 3_050;
@@ -112,6 +116,11 @@ fn churn(server: &Server, plan: &str) {
     server.admin_ok("DELETE", &format!("/plans/{plan}"), &Value::Null);
 }
 
+fn draft(name: &str) -> AccountDraft {
+    let (name, plan) = (Name::new(name).unwrap(), PlanId::new("growth").unwrap());
+    AccountDraft { name, email: None, plan, custom_limit: None, trial: None }
+}
+
 /// Takes a dump, and changes the store when the first account goes out.
 struct Meddler<'a> {
     store: &'a Store,
@@ -153,21 +162,68 @@ impl Write for Meddler<'_> {
     }
 }
 
+/// Takes a dump, and rotates a key of a full account as soon as the first key goes out.
+struct Rotator<'a> {
+    store: &'a Store,
+    by: &'a Author,
+    dump: Vec<u8>,
+    rotated: Option<KeyId>,
+    key: KeyId,
+}
+
+impl Write for Rotator<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.dump.extend_from_slice(bytes);
+        if self.rotated.is_none() && self.dump.ends_with(br#""kind":"key""#) {
+            let format = KeyFormat::new("klinky").unwrap();
+            let new = keys::rotate(self.store, &format, self.key, None, Grace::from_secs(0).unwrap(), self.by).unwrap();
+            self.rotated = Some(new.key.id);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_account_full_of_keys_of_which_one_is_rotated_while_they_are_dumped_can_be_restored() {
+    let (dir, by) =
+        (tempfile::tempdir().unwrap(), Author { actor: "test".to_owned(), request_id: "-".to_owned(), at: at(START) });
+    let options = StoreOptions { dir: dir.path().join("db"), flush_within: Duration::ZERO };
+    let store = Store::open(&options, &first_plans().unwrap()).unwrap();
+    let format = KeyFormat::new("klinky").unwrap();
+    dump::restore(&store, many().as_bytes(), &by).unwrap();
+    let first = store.keys().next().unwrap().unwrap().key;
+    let (account, mut key) = (first.account_id, first.id);
+    // The others' keys lie between the first one and these, so that sled reads them later.
+    for _rotation in 1..KEYS_PER_ACCOUNT_MAX {
+        key = keys::rotate(&store, &format, key, None, Grace::from_secs(0).unwrap(), &by).unwrap().key.id;
+    }
+    let mut out = Rotator { store: &store, by: &by, dump: Vec::new(), rotated: None, key };
+
+    dump::write(&store, &DumpFilter::default(), at(START), &mut out).unwrap();
+
+    let dumped = String::from_utf8(out.dump).unwrap();
+    assert_eq!(dumped.matches(r#""kind":"key""#).count(), MANY as usize + KEYS_PER_ACCOUNT_MAX);
+    let server = Server::start();
+    let answer = restore(&server, &dumped);
+    assert_eq!(answer.status, 201, "{answer}");
+    let keys = server.admin_ok("GET", &format!("/accounts/{account}/keys?limit=1000"), &Value::Null);
+    let kept: Vec<&Value> = keys["items"].as_array().unwrap().iter().map(|key| &key["id"]).collect();
+    let live = out.rotated.unwrap().to_string();
+    assert_eq!((kept.len(), kept.last().unwrap().as_str()), (KEYS_PER_ACCOUNT_MAX, Some(live.as_str())));
+}
+
 #[test]
 fn an_account_that_leaves_a_new_plan_while_it_is_dumped_goes_out_as_it_is_by_then() {
     let dir = tempfile::tempdir().unwrap();
     let options = StoreOptions { dir: dir.path().join("db"), flush_within: Duration::ZERO };
     let store = Store::open(&options, &first_plans().unwrap()).unwrap();
-    let by = Author { actor: "test".to_owned(), request_id: "-".to_owned(), at: at(START) };
+    let by = author();
     for name in ["First", "Second"] {
-        let draft = AccountDraft {
-            name: Name::new(name).unwrap(),
-            email: None,
-            plan: PlanId::new("growth").unwrap(),
-            custom_limit: None,
-            trial: None,
-        };
-        accounts::create(&store, draft, &by).unwrap();
+        accounts::create(&store, draft(name), &by).unwrap();
     }
     let mut out = Meddler { store: &store, by: &by, dump: Vec::new(), on_plan: false };
 

@@ -216,7 +216,7 @@ fn a_line_that_contradicts_an_earlier_one_is_refused() {
     a plan after its account: 422 line 6: plan growth does not exist; what a row names must stand before it
     a key of an account that is not there: 422 line 11: account 018d0d8f-0000-7000-8000-000000000001 does not exist; what a row names must stand before it
     a counter of an account that is not there: 422 line 16: account 018d0d8f-0000-7000-8000-000000000001 does not exist; what a row names must stand before it
-    101 keys of an account: 422 line 119: account 018d0d80-0000-7000-8000-000000000004 has more than 100 keys
+    101 keys of an account: 422 line 119: account 018d0d80-0000-7000-8000-000000000004 has more than 100 live keys
     ");
 }
 

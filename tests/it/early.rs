@@ -251,7 +251,8 @@ fn a_stop_of_the_opening_that_comes_after_it_stops_no_restore() {
     let (dir, _made) = closed(0);
     let (store, unfinished) = early(dir.path());
     unfinished.finish(&store).unwrap();
-    let restore = store.start_restore().unwrap();
+    let by = author();
+    let restore = store.start_restore(&by).unwrap();
     first_plans().unwrap().iter().for_each(|plan| restore.put_plan(plan).unwrap());
     let terms = Terms::on(first_plans().unwrap()[0].id.clone());
     let (id, name) = (AccountId::from_bytes([1; 16]), Name::new("restored").unwrap());
@@ -259,7 +260,7 @@ fn a_stop_of_the_opening_that_comes_after_it_stops_no_restore() {
     restore.put_account(&account).unwrap();
 
     store.stop_opening();
-    restore.finish(&author()).unwrap();
+    restore.finish().unwrap();
 
     assert_eq!(store.stats().unwrap().accounts, 1);
 }

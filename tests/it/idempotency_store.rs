@@ -316,7 +316,7 @@ fn a_restore_begins_without_answers() {
     let (_dir, store, _idempotency) = idempotency();
     store.keep_answer(account(), key("k"), &kept_until(at(START).plus(KEPT_FOR))).unwrap().wait().unwrap();
 
-    store.start_restore().unwrap().finish(&author()).unwrap();
+    store.start_restore(&author()).unwrap().finish().unwrap();
 
     assert_eq!(store.find_kept(account(), &key("k"), at(START)).unwrap(), None);
     assert_eq!(store.count_kept(account()), 0);

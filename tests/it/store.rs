@@ -35,7 +35,8 @@ pub(crate) fn author() -> Author {
 
 /// Fills the store with so many accounts; their counters.
 fn filled(store: &Store, accounts: u16) -> Vec<AccountCounter> {
-    let restore = store.start_restore().unwrap();
+    let by = author();
+    let restore = store.start_restore(&by).unwrap();
     let plans = first_plans().unwrap();
     plans.iter().for_each(|plan| restore.put_plan(plan).unwrap());
     let ids: Vec<AccountId> = (0..accounts).map(|n| AccountId::from_bytes(u128::from(n).to_be_bytes())).collect();
@@ -46,7 +47,7 @@ fn filled(store: &Store, accounts: u16) -> Vec<AccountCounter> {
             .put_account(&Account { id, name, email: None, terms, created_at: at(START), updated_at: at(START) })
             .unwrap();
     }
-    restore.finish(&author()).unwrap();
+    restore.finish().unwrap();
     ids.into_iter().map(|id| store.find_counter(id).unwrap().unwrap()).collect()
 }
 
