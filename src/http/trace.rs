@@ -1,13 +1,18 @@
 //! Around every request of both listeners: bounds on its head, its id, its error form, its log line.
 
+use std::convert::Infallible;
 use std::hash::BuildHasher;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::web::Bytes;
 use actix_web::{Error, HttpRequest, web};
 use tracing::Instrument;
 
@@ -76,6 +81,9 @@ async fn answer<B: MessageBody + 'static>(
         counted.note_answer(&state, response.status(), Duration::from_micros(duration_us));
     }
     log(&response, &notes, &state, duration_us);
+    if response.request().method() == Method::HEAD {
+        response = without_body(response);
+    }
     // Not a copy: to have two of a value takes an allocation.
     response.headers_mut().insert(REQUEST_ID, notes.id);
     // Few bodies are long, and to exchange one copies its answer.
@@ -83,6 +91,36 @@ async fn answer<B: MessageBody + 'static>(
         (BodySize::None | BodySize::Sized(0), _) | (_, None) => response,
         (_, Some(running)) => response.map_body(|_head, body| running.until_handed_over(body)),
     })
+}
+
+/// An answer to HEAD: how long its body would be, and none. The HTTP library leaves the body out only if the request that it has
+/// read last is a HEAD; a client that pipelines has sent another one by then.
+fn without_body(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    response.map_body(|head, body| match body.size() {
+        BodySize::None | BodySize::Sized(0) => body,
+        size @ (BodySize::Sized(_) | BodySize::Stream) => {
+            head.no_chunking(true);
+            if let BodySize::Sized(bytes) = size {
+                head.headers_mut().insert(header::CONTENT_LENGTH, bytes.into());
+            }
+            BoxBody::new(NoBody)
+        }
+    })
+}
+
+/// Nothing, after a head that says how long it would be.
+struct NoBody;
+
+impl MessageBody for NoBody {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(None)
+    }
 }
 
 /// The answer to a request that comes no further, and so not to where its origin is looked at.

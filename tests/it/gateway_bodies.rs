@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use crate::harness::{Account, Exchange, Server};
+use crate::head::head_and_get;
 use crate::process::Process;
 use crate::upstream::{Upstream, end, read};
 
@@ -339,4 +340,21 @@ fn a_client_of_http_1_0_gets_its_answer_to_the_end() {
     assert!(got.ends_with("\r\n\r\nabc"), "{got}");
     assert_eq!(upstream.asked().values("via"), ["1.0 klinky"]);
     end(&stream);
+}
+
+#[test]
+fn a_head_is_answered_though_a_get_is_pipelined_behind_it() {
+    let upstream = Upstream::start(|mut stream, _number, _asked| {
+        while let Some(asked) = read(&mut stream) {
+            let body = if asked.line.starts_with("HEAD") { "" } else { "hello" };
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{body}").unwrap();
+        }
+    });
+    let server = upstream.guarded(&[]);
+    let account = server.account("growth");
+
+    let got = head_and_get(&server, "/v1/x", &account);
+
+    assert_eq!(got.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{got}");
+    assert_eq!((got.matches("content-length: 5\r\n").count(), got.matches("hello").count()), (2, 1), "{got}");
 }

@@ -1,7 +1,7 @@
 //! The head of a request: its id, its bounds, and bytes that are no HTTP.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
 use crate::harness::{Account, Exchange, Server};
 
@@ -18,6 +18,29 @@ fn send(server: &Server, raw: &[u8]) -> Exchange {
 /// A guarded request's head with extra header lines, each with its line end.
 fn raw_head(method: &str, target: &str, account: &Account, headers: &str) -> String {
     format!("{method} {target} HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\n{headers}\r\n", account.key)
+}
+
+/// What comes back for a HEAD with a GET right behind it.
+pub(crate) fn head_and_get(server: &Server, target: &str, account: &Account) -> String {
+    let mut stream = server.public.connect();
+    let both = raw_head("HEAD", target, account, "") + &raw_head("GET", target, account, "Connection: close\r\n");
+    stream.write_all(both.as_bytes()).unwrap();
+    let mut got = String::new();
+    stream.read_to_string(&mut got).unwrap();
+    got
+}
+
+#[test]
+fn a_head_has_no_body_though_a_get_is_pipelined_behind_it() {
+    let server = Server::start();
+    let account = server.account("growth");
+
+    let got = head_and_get(&server, "/api/v1/public/links", &account);
+
+    assert_eq!(got.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{got}");
+    assert_eq!(got.matches("content-length: 55\r\n").count(), 2, "{got}");
+    assert_eq!(got.matches(r#"{"items":[]"#).count(), 1, "{got}");
+    assert!(got.ends_with('}'), "{got}");
 }
 
 #[test]
