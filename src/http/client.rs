@@ -13,12 +13,13 @@ pub(crate) fn address(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
     if !is_trusted(&peer) {
         return peer;
     }
-    let lines = request.headers().get_all("x-forwarded-for").filter_map(|line| line.to_str().ok());
-    let named: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+    let lines = request.headers().get_all("x-forwarded-for");
+    let named: Vec<&[u8]> = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).collect();
     let mut client = peer;
     for name in named.into_iter().rev() {
-        // What is no address ends the chain: what stands before it cannot be believed.
-        let Ok(address) = name.parse::<IpAddr>() else { return client };
+        // What is no address ends the chain, be it text or not: what stands before it cannot be believed.
+        let parsed = str::from_utf8(name).ok().and_then(|name| name.trim().parse::<IpAddr>().ok());
+        let Some(address) = parsed else { return client };
         client = address.to_canonical();
         if !is_trusted(&client) {
             return client;

@@ -158,13 +158,15 @@ fn what_a_trusted_proxy_says_of_forwarding_is_added_to() {
         &server,
         &account,
         "X-Forwarded-For: 9.9.9.9\nX-Forwarded-For: 10.0.0.1\nX-Forwarded-Proto: https\nX-Forwarded-Host: api.example\n\
-         Forwarded: for=9.9.9.9",
+         Forwarded: for=9.9.9.9\nX_Forwarded_For: 8.8.8.8\nX.Real.IP: 8.8.8.8",
     );
 
     assert_eq!(asked.header("x-forwarded-for"), Some("9.9.9.9, 10.0.0.1, 127.0.0.1"));
     assert_eq!(asked.header("x-forwarded-proto"), Some("https"));
     assert_eq!(asked.header("x-forwarded-host"), Some("api.example"));
     assert_eq!(asked.header("forwarded"), Some("for=9.9.9.9"));
+    // A proxy spells its headers with hyphens; what looks alike to the upstream is its client's.
+    assert_eq!([asked.header("x_forwarded_for"), asked.header("x.real.ip")], [None, None]);
 }
 
 #[test]

@@ -149,6 +149,7 @@ fn the_client_is_the_last_address_that_is_no_proxy() {
         "X-Forwarded-For: 198.51.100.7, 203.0.113.1",
         "X-Forwarded-For: 203.0.113.1, 10.0.0.5, 127.0.0.9",
         "X-Forwarded-For: x\nX-Forwarded-For: 203.0.113.1",
+        "X-Forwarded-For: 198.51.100.7\nX-Forwarded-For: é, 203.0.113.1",
         "X-Forwarded-For: ,  203.0.113.1",
         "X-Forwarded-For: ::ffff:203.0.113.1",
     ] {

@@ -123,18 +123,21 @@ fn failed(mut error: TrySendError<Request<Upload>>, upload: UploadState) -> Fail
     if error.is_parse() { Failed::Final(Fault::Malformed(error.into()).into()) } else { Failed::Closed(error) }
 }
 
-/// Waits for the head of an answer. As long as the client's body moves, the wait begins anew; at its end it is the
-/// one who was waited for that is to blame.
+/// Waits for the head of an answer. Whenever the client's body moves, the wait begins anew; at its end it is the one who was
+/// waited for that is to blame.
 async fn patiently<T>(
     mut head: Pin<&mut impl Future<Output = T>>,
     upload: &Progress,
     timeout: Duration,
 ) -> Result<T, ApiError> {
+    let mut wait = timeout;
     loop {
-        if let Ok(done) = tokio::time::timeout(timeout, head.as_mut()).await {
+        if let Ok(done) = tokio::time::timeout(wait, head.as_mut()).await {
             return Ok(done);
         }
-        if upload.take_moved() {
+        let since_moved = upload.take_moved().map(|moved| Duration::from_micros(moved.elapsed_us()));
+        if let Some(rest) = since_moved.and_then(|since| timeout.checked_sub(since)) {
+            wait = rest;
             continue;
         }
         return Err(match upload.state() {

@@ -133,7 +133,9 @@ fn copy(request: &HttpRequest, map: &mut HeaderMap, is_trusted: bool) -> Result<
     for (name, value) in request.headers() {
         let name = name.as_str();
         let plain = hyphened(name);
-        if !hops.has(name, &plain) && !is_ours(&plain) && (is_trusted || !is_of_proxies(&plain)) {
+        // A proxy that is trusted spells what it sets with hyphens; other spellings are its client's.
+        let is_by_proxy = is_trusted && name == plain;
+        if !hops.has(name, &plain) && !is_ours(&plain) && (is_by_proxy || !is_of_proxies(&plain)) {
             map.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_bytes(value.as_bytes())?);
         }
     }

@@ -10,6 +10,8 @@ use actix_web::error::PayloadError;
 use futures_util::Stream;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 
+use crate::clock::Stopwatch;
+
 /// A body of a request. It lives with the connection, which may outlive the request.
 pub(crate) struct Upload {
     payload: Payload,
@@ -21,7 +23,7 @@ pub(crate) struct Upload {
 #[derive(Default)]
 pub(crate) struct Progress {
     state: Cell<UploadState>,
-    moved: Cell<bool>,
+    moved: Cell<Option<Stopwatch>>,
 }
 
 /// What an upload waits for.
@@ -65,8 +67,8 @@ impl Progress {
         self.state.get()
     }
 
-    /// Whether anything was sent since this was last asked.
-    pub(crate) fn take_moved(&self) -> bool {
+    /// Since when nothing was sent any more, if something was since this was last asked.
+    pub(crate) fn take_moved(&self) -> Option<Stopwatch> {
         self.moved.take()
     }
 }
@@ -87,7 +89,7 @@ impl Body for Upload {
             Poll::Ready(None) => UploadState::Done,
         });
         if let Poll::Ready(Some(Ok(piece))) = &polled {
-            self.progress.moved.set(true);
+            self.progress.moved.set(Some(Stopwatch::start()));
             let sent = u64::try_from(piece.len()).unwrap_or(u64::MAX);
             self.bytes_left = self.bytes_left.map(|left| left.saturating_sub(sent));
             if self.bytes_left == Some(0) {
