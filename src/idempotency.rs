@@ -22,7 +22,8 @@ pub const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Requests of one account that run at once; others wait for their turn. They go on when their clients have gone, so the
 /// bound on connections is none on them.
 pub const RUNS_PER_ACCOUNT_MAX: usize = 64;
-/// Those of all accounts: each may hold a body of 1 MiB.
+/// Those of all accounts. Each may hold a body of 1 MiB and, behind a gateway, an answer of twice that. It is not less, as a
+/// few accounts whose requests take long would leave no turn to all others; and each request has cost its account a unit.
 pub const RUNS_MAX: usize = 1024;
 
 type Place = (AccountId, IdempotencyKey);

@@ -142,7 +142,8 @@ pub(crate) fn json_array<T: DeserializeOwned>(body: &[u8], name: &str) -> Result
 fn field_fault(path: &str, serde_text: &str) -> String {
     let text = serde_text.rsplit_once(" at line ").map_or(serde_text, |(text, _position)| text);
     let text = &text.replace("expected u32", "expected a whole number from 0 to 4294967295");
-    let text = text.replace("expected u64", "expected a whole number from 0 to 18446744073709551615");
+    // What is one has a bound of its own, which is named once it is a number.
+    let text = text.replace("expected u64", "expected a whole number of at least 0");
     let at_root = path == "." || path.is_empty();
     let inside = |name: &str| if at_root { name.to_owned() } else { format!("{path}.{name}") };
     match text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {

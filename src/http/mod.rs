@@ -137,7 +137,13 @@ pub enum ServeError {
 pub async fn start(settings: &ServeSettings, clock: Arc<dyn Clock>) -> Result<Running, ServeError> {
     let plans = first_plans()?;
     let options = StoreOptions { dir: settings.data_dir.clone(), flush_within: settings.flush_within };
-    let (store, unfinished) = off_runtime(move || Ok(Store::open_early(&options, &plans)?)).await?;
+    let (store, unfinished) = off_runtime(move || {
+        let opened = Store::open_early(&options, &plans)?;
+        // Of a server that crashed. `dump` would send the admin token there.
+        secrets::remove_admin_address(&options.dir)?;
+        Ok(opened)
+    })
+    .await?;
     let store = Arc::new(store);
     let opening = finish_opening(Arc::clone(&store), unfinished).map_err(ServeError::System)?;
     let result = start_on(settings, clock, Arc::clone(&store), opening);

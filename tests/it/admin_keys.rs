@@ -301,11 +301,11 @@ fn a_grace_period_is_30_days_at_most() {
     insta::assert_snapshot!(lines.join("\n"), @r#"
     {"grace_seconds": 2592000} → 201 accepted
     {"grace_seconds": 2592001} → 422 grace_seconds: must be 0 to 2592000
-    {"grace_seconds": -1} → 422 grace_seconds: invalid value: integer `-1`, expected a whole number from 0 to 18446744073709551615
-    {"grace_seconds": 1.5} → 422 grace_seconds: invalid type: floating point `1.5`, expected a whole number from 0 to 18446744073709551615
-    {"grace_seconds": null} → 422 grace_seconds: invalid type: null, expected a whole number from 0 to 18446744073709551615
-    {"grace_seconds": "60"} → 422 grace_seconds: invalid type: string "60", expected a whole number from 0 to 18446744073709551615
-    {"grace_seconds": 18446744073709551616} → 422 grace_seconds: invalid type: floating point `1.8446744073709552e+19`, expected a whole number from 0 to 18446744073709551615
+    {"grace_seconds": -1} → 422 grace_seconds: invalid value: integer `-1`, expected a whole number of at least 0
+    {"grace_seconds": 1.5} → 422 grace_seconds: invalid type: floating point `1.5`, expected a whole number of at least 0
+    {"grace_seconds": null} → 422 grace_seconds: invalid type: null, expected a whole number of at least 0
+    {"grace_seconds": "60"} → 422 grace_seconds: invalid type: string "60", expected a whole number of at least 0
+    {"grace_seconds": 18446744073709551616} → 422 grace_seconds: invalid type: floating point `1.8446744073709552e+19`, expected a whole number of at least 0
     "#);
 }
 

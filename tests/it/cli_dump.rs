@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -156,6 +157,19 @@ fn a_servers_admin_address_does_not_outlive_it() {
 
     assert!(!after_stop);
     assert!(after_crash && !address.exists(), "{}", dumped.stderr);
+}
+
+#[test]
+fn the_admin_address_of_a_server_that_crashed_goes_before_the_next_one_listens() {
+    let temp = tempfile::tempdir().unwrap();
+    Process::serve(temp.path(), &[]).kill();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (dir, listen) = (temp.path().to_str().unwrap(), taken.local_addr().unwrap().to_string());
+
+    let ended = run(&mut klinky(&["serve", "--data-dir", dir, "--listen", &listen, "--admin-listen", "127.0.0.1:0"]));
+
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(!temp.path().join("admin-address").exists());
 }
 
 #[test]

@@ -293,8 +293,11 @@ fn the_body_of_a_request_that_may_not_come_in_is_not_read() {
     let issued = server.admin_ok("POST", &format!("/accounts/{}/keys", account.id), &draft);
     let read_only = issued["key"].as_str().unwrap();
     let wrong = "klinky_live_00000000000000000000000000000000";
+    let spent = server.account("growth");
+    server.admin_ok("PUT", &format!("/accounts/{}/rate-limit", spent.id), &json!({"used": 100}));
 
-    let statuses = [None, Some(wrong), Some(dashboard.key.as_str()), Some(read_only)].map(|key| {
+    let keys = [None, Some(wrong), Some(dashboard.key.as_str()), Some(read_only), Some(spent.key.as_str())];
+    let statuses = keys.map(|key| {
         let key = key.map_or(String::new(), |key| format!("X-API-Key: {key}\r\n"));
         let mut stream = server.public.connect();
         // Announces a body and sends none: who waits for it, waits long.
@@ -302,6 +305,6 @@ fn the_body_of_a_request_that_may_not_come_in_is_not_read() {
         Exchange::read("POST", &mut stream).status
     });
 
-    assert_eq!(statuses, [401, 401, 403, 403]);
+    assert_eq!(statuses, [401, 401, 403, 403, 429]);
     assert_eq!(server.used(&account.id), 0);
 }

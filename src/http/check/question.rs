@@ -19,7 +19,7 @@ const QUESTION_BYTES_MAX: usize = 16 * 1024;
 #[derive(Deserialize)]
 struct Question {
     key: String,
-    cost: Option<u32>,
+    cost: Option<u64>,
     endpoint: Option<String>,
 }
 
@@ -63,7 +63,8 @@ pub(super) async fn answer(
     notes: &mut Notes,
 ) -> Result<HttpResponse, ApiError> {
     let question: Question = extract::json(&extract::body_of(request, payload, QUESTION_BYTES_MAX).await?)?;
-    let cost = field("cost", question.cost.map_or(Ok(Cost::ONE), Cost::new))?;
+    let cost =
+        field("cost", question.cost.map_or(Ok(Cost::ONE), |cost| Cost::new(u32::try_from(cost).unwrap_or(u32::MAX))))?;
     let original = question.endpoint.as_deref().map_or(Ok(Original::UNKNOWN), Original::in_words)?;
     let admitted = decide(state, question.key.as_bytes(), &original, cost).await;
     let standing = known(&admitted).map(AnswerStanding::from);
