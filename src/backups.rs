@@ -202,13 +202,14 @@ impl Folder {
         renamed.and_then(|()| self.opened.sync_all()).map_err(|source| self.unusable(source))
     }
 
-    /// Removes the oldest backups beyond those that are kept, but never the one that was `just` written.
+    /// Removes the oldest backups beyond those that are kept, of those up to the one that was `just` written.
     fn remove_old(&self, just: Timestamp) -> Result<(), BackupError> {
         let mut removed = Ok(());
-        let found = self.list()?;
-        let surplus = found.len().saturating_sub(self.settings.keep);
         let just = Timestamp::from_millis_clamped(just.as_secs().saturating_mul(1000));
-        for old in found.into_iter().take(surplus).filter(|at| *at != just) {
+        // Those of a clock that ran ahead have no place among those that are kept, else true ones would give way to them.
+        let found: Vec<Timestamp> = self.list()?.into_iter().filter(|at| *at <= just).collect();
+        let surplus = found.len().saturating_sub(self.settings.keep);
+        for old in found.into_iter().take(surplus) {
             let gone = fs::remove_file(self.settings.dir.join(name(old)));
             removed = removed.and(gone.map_err(|source| self.unusable(source)));
         }
@@ -232,6 +233,7 @@ fn write_dump(store: &Store, path: &Path, now: Timestamp, stop: &Stop) -> Result
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let mut out = BufWriter::new(UntilStopped { file, stop });
+    dump::catch_up(store, &filter)?;
     dump::write(store, &filter, now, &mut out)?;
     Ok(out.get_ref().file.sync_all()?)
 }

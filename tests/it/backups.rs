@@ -142,6 +142,22 @@ fn an_old_backup_that_is_not_removed_makes_no_failure_of_the_new_one() {
 }
 
 #[test]
+fn backups_of_a_clock_that_ran_ahead_take_no_place_from_others() {
+    let setup = Setup::new();
+    setup.put("klinky-2031-01-01T00-00-00Z.jsonl");
+    setup.put("klinky-2031-01-01T01-00-00Z.jsonl");
+
+    let backups = setup.start(2).unwrap();
+    setup.wait(&backups);
+    setup.clock.advance(HOUR);
+    setup.wait(&backups);
+
+    let now = ["klinky-2024-01-15T14-30-00Z.jsonl", "klinky-2024-01-15T15-30-00Z.jsonl"];
+    assert_eq!(names(&setup.dir())[..2], now);
+    assert_eq!(names(&setup.dir()).len(), 4);
+}
+
+#[test]
 fn a_clock_that_was_set_back_does_not_stop_backups() {
     let setup = Setup::new();
     let backups = setup.start(1).unwrap();

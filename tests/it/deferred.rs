@@ -1,11 +1,15 @@
 //! Clicks that come faster than they can be recorded wait on disk: nothing forgets them, and they are counted once.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use klinky::backups::Backups;
+use klinky::clock::ManualClock;
+use klinky::config::BackupSettings;
 use klinky::domain::id::LinkId;
 use klinky::recorder::Recorder;
 use klinky::store::{Event, Store};
@@ -15,7 +19,7 @@ use crate::crash::{NOTING, now, rounds};
 use crate::crash_rounds::assert_whole;
 use crate::harness::{Listener, START, at};
 use crate::link_retention::{EVER, click, linked};
-use crate::process::{Process, klinky, pass, run};
+use crate::process::{Process, klinky, pass, run, wait_until};
 use crate::store::open;
 
 const FLUSH: Duration = Duration::from_millis(100);
@@ -93,6 +97,21 @@ fn a_dump_of_a_stopped_server_has_the_deferred_clicks() {
 
     let rows = dumped.stdout.lines().filter(|line| line.contains(r#"{"kind":"click","#)).count();
     assert_eq!(rows, 120, "{}{}", dumped.stdout, dumped.stderr);
+}
+
+#[test]
+fn a_backup_has_the_deferred_clicks() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(&dir.path().join("db"), FLUSH));
+    let (_account, link) = linked(&store, "promo");
+    store.defer(&clicks(link, 120)).unwrap();
+    let settings = BackupSettings { dir: dir.path().join("backups"), every: Duration::from_secs(3600), keep: 1 };
+
+    let backups = Backups::start(Arc::clone(&store), Arc::new(ManualClock::at(at(START))), settings).unwrap();
+    wait_until("a backup is made", || backups.totals().newest_secs() > 0);
+
+    let backup = fs::read_to_string(dir.path().join("backups/klinky-2024-01-15T14-30-00Z.jsonl")).unwrap();
+    assert_eq!(backup.lines().filter(|line| line.contains(r#"{"kind":"click","#)).count(), 120, "{backup}");
 }
 
 #[test]
