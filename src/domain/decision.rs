@@ -1,5 +1,5 @@
 //! The decision: may this request pass, and what is left afterwards. The rule is [`decide`];
-//! the store runs it inside its compare-and-swap, so that deciding and counting are one step.
+//! the store runs it while it holds the account's counter, so that deciding and counting are one step.
 
 use super::Invalid;
 use super::time::Timestamp;

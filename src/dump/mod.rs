@@ -91,7 +91,8 @@ pub fn write(store: &Store, filter: &DumpFilter, now: Timestamp, out: &mut dyn W
         // Before the header, so that nothing goes out where there is nothing to dump.
         found(store.get_account(id))?;
     }
-    let mut dump = Dump { out, filter, rows: 0, plans: HashSet::new(), accounts: HashSet::new() };
+    let mut dump =
+        Dump { out, filter, rows: 0, plans: HashSet::new(), accounts: HashSet::new(), links: HashSet::new() };
     dump.line(&Line::header(now))?;
     match filter.account {
         Some(id) => dump.one_account(store, id)?,
@@ -109,6 +110,8 @@ struct Dump<'a> {
     /// Which plans and accounts did: what names something else goes out only if that did.
     plans: HashSet<PlanId>,
     accounts: HashSet<AccountId>,
+    /// Links that did: if they are deleted for good meanwhile, their slugs come once more, as taken ones.
+    links: HashSet<LinkId>,
 }
 
 impl Dump<'_> {
@@ -216,6 +219,7 @@ impl Dump<'_> {
         if !self.filter.has(DumpKind::Links) || !self.accounts.contains(&link.account_id) {
             return Ok(());
         }
+        self.links.insert(link.id);
         self.row(&Line::Link(Box::new(link.into())))?;
         let days = store.click_days(link.id)?;
         for (day, tallies) in &days {
@@ -241,6 +245,9 @@ impl Dump<'_> {
 
     /// A slug of a link that is gone.
     fn taken_slug(&mut self, (slug, link): (Slug, LinkId)) -> Result<(), DumpError> {
+        if self.links.contains(&link) {
+            return Ok(());
+        }
         self.row(&Line::TakenSlug((&slug, link).into()))
     }
 

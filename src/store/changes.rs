@@ -125,7 +125,11 @@ impl Store {
             Change::RemovePlan(id) => self.memory.remove_plan(&id),
             // Their plans are there: that was checked under the lock that is still held.
             Change::PutAccount(account) => self.memory.put_terms(account.id, account.terms)?,
-            Change::RemoveAccount(id) => self.memory.remove_terms(id),
+            Change::RemoveAccount(id) => {
+                if let Some(counter) = self.memory.remove_account(id) {
+                    self.counters.forget(&counter)?;
+                }
+            }
             Change::PutKey(key) => self.memory.put_key(&key)?,
             Change::RemoveKey(key) => self.memory.remove_key(&key.hash),
             Change::PutLink(link) => self.remember_link(link),

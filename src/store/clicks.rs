@@ -104,11 +104,7 @@ impl Store {
     pub fn purge_clicks_step(&self, link: LinkId, before: Timestamp) -> Result<bool, StoreError> {
         let (start, end) = codec::click_range(link, Timestamp::EPOCH, before);
         let clicks = &self.trees.clicks;
-        let rows = steps::delete(clicks, clicks.range(start..end).keys(), "purge clicks")?;
-        if rows > 0 {
-            self.committer.mark_dirty();
-        }
-        Ok(rows == STEP_ROWS)
+        self.purge(|| steps::delete(clicks, clicks.range(start..end).keys(), "purge clicks"))
     }
 
     /// Purges one step of what is left of the links of deleted accounts; answers whether more is left.
@@ -116,6 +112,9 @@ impl Store {
     /// # Errors
     /// When the store fails.
     pub fn purge_doomed_step(&self) -> Result<bool, StoreError> {
+        if !self.room.has_room() {
+            return Ok(false);
+        }
         // A restore may bring a link back: it begins before a step or after it, not during it.
         let _lock = self.writing.lock();
         let Some(first) = self.trees.doomed_links.first().map_err(engine("list doomed links"))? else {

@@ -70,8 +70,8 @@ impl Counters {
     /// Decides and counts in one atomic step. Answers the decision and what is used after it.
     ///
     /// Any number of callers may race; the account's lock lets them through one by one. The
-    /// compare-and-swap fails only when an operator has set the counter in between; then that is what counts.
-    /// Exactly `limit` units are let through. A denial writes nothing.
+    /// compare-and-swap fails only when a clock has stepped back into an hour whose rows are being purged; then what is left
+    /// counts. Exactly `limit` units are let through. A denial writes nothing.
     pub(super) fn take(
         &self,
         counter: &AccountCounter,
@@ -86,6 +86,11 @@ impl Counters {
             let decision = decide(limit, lease.used, cost);
             let Decision::Allowed(after) = decision else { return Ok((decision, lease.used)) };
             if lease.stored.is_some_and(|end| after <= end) {
+                lease.used = after;
+                return Ok((decision, after));
+            }
+            if lease.stored.is_none() && self.memory.known_counter(account).as_ref() != Some(counter) {
+                // The account was removed since the request found it, and a row would outlive it.
                 lease.used = after;
                 return Ok((decision, after));
             }
@@ -150,6 +155,15 @@ impl Counters {
         written
     }
 
+    /// Ends the lease of an account that is no longer in memory, and removes its row, which a request may have written since the
+    /// account was removed from sled.
+    pub(super) fn forget(&self, counter: &AccountCounter) -> Result<(), StoreError> {
+        let Some(lease) = counter.lease().take().filter(|lease| lease.stored.is_some()) else { return Ok(()) };
+        let key = codec::counter_key(lease.window, counter.account_id());
+        self.tree.remove(key).map_err(engine("remove a counter"))?;
+        Ok(())
+    }
+
     /// Ends all leases, for a clean stop: the rows say what was really used.
     pub(super) fn settle_all(&self) -> Result<(), StoreError> {
         let mut counters = self.memory.all_counters();
@@ -204,7 +218,7 @@ impl Counters {
         Lease { window, used: stored.unwrap_or_default(), stored, durable_with: self.commits.next() }
     }
 
-    /// Writes what was really used, unless an operator has set the counter since, or it is purged. A damaged row stays as
+    /// Writes what was really used, unless the row is purged. A damaged row stays as
     /// it is: it must not keep others from being written, nor the next hour from beginning.
     fn settle(&self, account: AccountId, lease: &Lease) -> Result<(), StoreError> {
         if lease.stored.is_none_or(|end| end == lease.used) {
@@ -277,6 +291,31 @@ mod tests {
     use super::*;
     use crate::domain::account::Terms;
     use crate::domain::plan::PlanId;
+
+    #[test]
+    fn an_account_that_is_removed_leaves_no_row_behind_whatever_its_last_requests_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
+        let tree = db.open_tree("counters").unwrap();
+        let memory = Arc::new(Memory::with_room(0, 0, None));
+        let counters = Counters::new(tree.clone(), Arc::clone(&memory), Arc::default());
+        let account = AccountId::from_bytes([1; 16]);
+        memory.add_account(account, Arc::new(Terms::on(PlanId::new("scale").unwrap())));
+        let counter = memory.find_counter(account).unwrap().unwrap();
+        let take = |window| {
+            let taken = counters.take(&counter, Window::from_hours(window), Limit::new(1), Cost::ONE).unwrap();
+            taken.0 != Decision::Denied
+        };
+        assert!(take(7));
+        assert_eq!(tree.len(), 1);
+
+        counters.forget(&memory.remove_account(account).unwrap()).unwrap();
+
+        assert!(tree.is_empty());
+        assert_eq!([take(7), take(7), take(8)], [true, false, true]);
+        counters.settle_all().unwrap();
+        assert!(tree.is_empty());
+    }
 
     #[test]
     fn a_row_that_is_damaged_under_a_lease_keeps_no_other_from_being_settled_nor_the_next_hour_from_beginning() {

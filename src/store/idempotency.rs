@@ -89,11 +89,7 @@ impl Store {
     /// # Errors
     /// When the store fails.
     pub fn purge_kept_step(&self, now: Timestamp) -> Result<bool, StoreError> {
-        let rows = self.kept.purge_step(now)?;
-        if rows > 0 {
-            self.committer.mark_dirty();
-        }
-        Ok(rows == STEP_ROWS)
+        self.purge(|| self.kept.purge_step(now))
     }
 }
 

@@ -230,10 +230,12 @@ impl Memory {
         self.accounts.insert(ByAccount(Arc::new(AccountEntry { id: account, state })));
     }
 
-    pub(super) fn remove_terms(&self, account: AccountId) {
-        if let Some(removed) = self.accounts.remove(&account) {
-            removed.0.state.lock().usage = None;
-        }
+    /// Removes an account. What is counted and noted of it from now on, by requests that have found it before, stays with what
+    /// is answered.
+    pub(super) fn remove_account(&self, account: AccountId) -> Option<AccountCounter> {
+        let removed = AccountCounter(self.accounts.remove(&account)?.0);
+        *removed.usage() = None;
+        Some(removed)
     }
 
     /// Keeps a key of an account that is there; what was known of its last use stays.

@@ -335,11 +335,7 @@ impl Store {
     /// # Errors
     /// When the store fails.
     pub fn purge_counters_step(&self, first_kept: Window) -> Result<bool, StoreError> {
-        let rows = self.counters.purge_step(first_kept)?;
-        if rows > 0 {
-            self.committer.mark_dirty();
-        }
-        Ok(rows == steps::STEP_ROWS)
+        self.purge(|| self.counters.purge_step(first_kept))
     }
 
     /// Reads and commits, to see whether the store answers: one that can be read may still refuse all writes.

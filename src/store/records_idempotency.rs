@@ -7,8 +7,8 @@ use crate::domain::idempotency::{Answer, Fingerprint, KeptAnswer};
 use crate::domain::time::Timestamp;
 
 const V1: u8 = 1;
-/// Most bytes of a piece. sled writes a leaf of more than 128 KiB, which 20 rows may share, to a file of its own
-/// that it never syncs: rows must stay far below a 20th of that.
+/// Most bytes of a piece. sled writes a leaf of more than 128 KiB, which 20 rows may share, to a file of its own, which every
+/// commit would have to sync besides: rows must stay far below a 20th of that.
 const PIECE_BYTES: usize = 4096;
 
 #[derive(Serialize, Deserialize)]

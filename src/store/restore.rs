@@ -54,6 +54,8 @@ pub struct Restore<'s> {
     by: &'s Author,
     /// What the store held when the restore began.
     earlier_plans: Vec<Plan>,
+    /// The slugs that are taken, and their links' ids, all of deleted accounts.
+    earlier_slugs: Vec<(sled::IVec, sled::IVec)>,
     /// Bytes of the rows that were added since it last looked for room.
     bytes: Cell<usize>,
     finished: bool,
@@ -74,8 +76,10 @@ impl Store {
             return Err(RestoreError::NotEmpty);
         }
         let earlier_plans = self.list_plans(None, usize::MAX)?.items;
+        let earlier_slugs = self.trees.slugs.iter().collect::<Result<_, _>>().map_err(engine("list slugs"))?;
         // Before the first write: whatever fails from here on is undone, the phase as well.
-        let restore = Restore { store: self, lock, by, earlier_plans, bytes: Cell::new(0), finished: false };
+        let restore =
+            Restore { store: self, lock, by, earlier_plans, earlier_slugs, bytes: Cell::new(0), finished: false };
         self.write_phase(Phase::Restoring)?;
         restore.clear()?;
         Ok(restore)
@@ -318,6 +322,9 @@ impl Restore<'_> {
     fn undo(&self) -> Result<(), RestoreError> {
         self.clear()?;
         write_first_plans(&self.store.trees, &self.earlier_plans)?;
+        for (slug, link) in &self.earlier_slugs {
+            self.store.trees.slugs.insert(slug, link).map_err(engine("write a slug"))?;
+        }
         self.store.reload()?;
         Ok(self.store.write_phase(Phase::Open)?)
     }

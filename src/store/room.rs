@@ -51,8 +51,7 @@ pub(super) struct Room {
 /// Whether the disk takes writes, for all who find that it does not.
 #[derive(Default)]
 pub(super) struct Health {
-    /// It has no room, or a sync failed.
-    is_ill: AtomicBool,
+    is_full: AtomicBool,
     /// A sync failed: that is for good.
     sync_failed: AtomicBool,
 }
@@ -95,10 +94,10 @@ impl Room {
 
     /// Refuses a write that the disk would not take.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        if !self.health.is_ill.load(Ordering::Relaxed) {
-            return Ok(());
+        if self.health.sync_failed.load(Ordering::Relaxed) {
+            return Err(StoreError::SyncFailed);
         }
-        Err(if self.health.sync_failed.load(Ordering::Relaxed) { StoreError::SyncFailed } else { StoreError::Full })
+        if self.health.is_full.load(Ordering::Relaxed) { Err(StoreError::Full) } else { Ok(()) }
     }
 }
 
@@ -106,17 +105,12 @@ impl Health {
     /// Says that a sync failed.
     pub(super) fn fail(&self) {
         self.sync_failed.store(true, Ordering::SeqCst);
-        self.is_ill.store(true, Ordering::SeqCst);
     }
 
     /// Notes whether there is room, and says when that changes.
     fn note(&self, place: &Place) {
         let found = place.find_room();
-        let had = !self.is_ill.swap(found.is_err(), Ordering::SeqCst);
-        if self.sync_failed.load(Ordering::SeqCst) {
-            self.is_ill.store(true, Ordering::SeqCst);
-            return;
-        }
+        let had = !self.is_full.swap(found.is_err(), Ordering::SeqCst);
         let data_dir = place.dir.display();
         match found {
             Err(reason) if had => {

@@ -2,7 +2,7 @@
 //! journal (`usage_journal.rs`): what is read here is complete once that is folded (`usage_folding.rs`).
 
 use super::records_usage as records;
-use super::steps::{self, STEP_ROWS};
+use super::steps;
 use super::{Store, StoreError, Trees, codec, damaged, engine};
 use crate::domain::id::AccountId;
 use crate::domain::usage::{Tally, UsageRow};
@@ -47,11 +47,7 @@ impl Store {
         let is_there = self.memory.has_account(account)?;
         let end = if is_there { codec::usage_hour_key(account, first_kept) } else { codec::usage_end_key(account) };
         let (usage, start) = (&self.trees.usage, codec::usage_hour_key(account, Window::from_hours(0)));
-        let rows = steps::delete(usage, usage.range(start..end).keys(), "purge usage")?;
-        if rows > 0 {
-            self.committer.mark_dirty();
-        }
-        Ok(rows == STEP_ROWS)
+        self.purge(|| steps::delete(usage, usage.range(start..end).keys(), "purge usage"))
     }
 
     /// Deletes all rows of an account that was removed.

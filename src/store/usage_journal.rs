@@ -314,6 +314,7 @@ impl Store {
         let last = journal.files.end();
         journal.files.remove_until(last).map_err(refused("empty the journal of usage"))?;
         journal.unwritten.clear();
+        journal.written = 0;
         journal.ended.clear();
         journal.turn = Turn::default();
         journal.used_up = None;

@@ -1,5 +1,5 @@
-//! Usage on its way from a request: noted with the account in memory, in the same step in which its units are counted, so
-//! that the sum of an hour's usage is its counter, whatever becomes of the request.
+//! Usage on its way from a request: noted with the account in memory right after its units are counted, with nothing between
+//! that could fail, so that the sum of an hour's usage is its counter, whatever becomes of the request.
 //!
 //! What is noted is written by one thread, which looks for it every some milliseconds (`usage_journal.rs`). So that it
 //! need not look at all accounts, each that has something unwritten is on a list, once.

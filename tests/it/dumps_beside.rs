@@ -7,7 +7,6 @@ use std::time::Duration;
 use klinky::accounts::{self, AccountDraft};
 use klinky::domain::account::AccountPatch;
 use klinky::domain::decision::Limit;
-use klinky::domain::id::KeyId;
 use klinky::domain::key::KeyFormat;
 use klinky::domain::plan::{Plan, PlanId};
 use klinky::domain::text::{Name, Note};
@@ -18,7 +17,7 @@ use klinky::store::{Author, KEYS_PER_ACCOUNT_MAX, Store, StoreOptions};
 use serde_json::{Value, json};
 
 use crate::admin::call_with;
-use crate::dumps::{GOLDEN, dump, restore};
+use crate::dumps::{GOLDEN, dump, restore, rows};
 use crate::harness::{ADMIN_TOKEN, START, Server, at};
 use crate::store::author;
 
@@ -162,22 +161,20 @@ impl Write for Meddler<'_> {
     }
 }
 
-/// Takes a dump, and rotates a key of a full account as soon as the first key goes out.
-struct Rotator<'a> {
-    store: &'a Store,
-    by: &'a Author,
+/// Takes a dump, and does something once, as soon as so much of it has gone out.
+struct Interrupted<A> {
     dump: Vec<u8>,
-    rotated: Option<KeyId>,
-    key: KeyId,
+    end: &'static str,
+    act: Option<A>,
 }
 
-impl Write for Rotator<'_> {
+impl<A: FnOnce()> Write for Interrupted<A> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.dump.extend_from_slice(bytes);
-        if self.rotated.is_none() && self.dump.ends_with(br#""kind":"key""#) {
-            let format = KeyFormat::new("klinky").unwrap();
-            let new = keys::rotate(self.store, &format, self.key, None, Grace::from_secs(0).unwrap(), self.by).unwrap();
-            self.rotated = Some(new.key.id);
+        if self.dump.ends_with(self.end.as_bytes())
+            && let Some(act) = self.act.take()
+        {
+            act();
         }
         Ok(bytes.len())
     }
@@ -185,6 +182,14 @@ impl Write for Rotator<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// A dump of all, during which something happens.
+fn interrupted(store: &Store, end: &'static str, act: impl FnOnce()) -> String {
+    let mut out = Interrupted { dump: Vec::new(), end, act: Some(act) };
+    dump::write(store, &DumpFilter::default(), at(START), &mut out).unwrap();
+    assert!(out.act.is_none());
+    String::from_utf8(out.dump).unwrap()
 }
 
 #[test]
@@ -198,21 +203,21 @@ fn an_account_full_of_keys_of_which_one_is_rotated_while_they_are_dumped_can_be_
     let first = store.keys().next().unwrap().unwrap().key;
     let (account, mut key) = (first.account_id, first.id);
     // The others' keys lie between the first one and these, so that sled reads them later.
+    let rotate = |key| keys::rotate(&store, &format, key, None, Grace::from_secs(0).unwrap(), &by).unwrap().key.id;
     for _rotation in 1..KEYS_PER_ACCOUNT_MAX {
-        key = keys::rotate(&store, &format, key, None, Grace::from_secs(0).unwrap(), &by).unwrap().key.id;
+        key = rotate(key);
     }
-    let mut out = Rotator { store: &store, by: &by, dump: Vec::new(), rotated: None, key };
 
-    dump::write(&store, &DumpFilter::default(), at(START), &mut out).unwrap();
+    let mut live = None;
+    let dumped = interrupted(&store, r#""kind":"key""#, || live = Some(rotate(key)));
 
-    let dumped = String::from_utf8(out.dump).unwrap();
     assert_eq!(dumped.matches(r#""kind":"key""#).count(), MANY as usize + KEYS_PER_ACCOUNT_MAX);
     let server = Server::start();
     let answer = restore(&server, &dumped);
     assert_eq!(answer.status, 201, "{answer}");
     let keys = server.admin_ok("GET", &format!("/accounts/{account}/keys?limit=1000"), &Value::Null);
     let kept: Vec<&Value> = keys["items"].as_array().unwrap().iter().map(|key| &key["id"]).collect();
-    let live = out.rotated.unwrap().to_string();
+    let live = live.unwrap().to_string();
     assert_eq!((kept.len(), kept.last().unwrap().as_str()), (KEYS_PER_ACCOUNT_MAX, Some(live.as_str())));
 }
 
@@ -236,4 +241,19 @@ fn an_account_that_leaves_a_new_plan_while_it_is_dumped_goes_out_as_it_is_by_the
         "{dumped}"
     );
     assert_eq!(restore(&Server::start(), &dumped).status, 201);
+}
+
+#[test]
+fn a_link_that_goes_with_its_account_while_it_is_dumped_is_dumped_once() {
+    let (dir, by) = (tempfile::tempdir().unwrap(), author());
+    let options = StoreOptions { dir: dir.path().join("db"), flush_within: Duration::ZERO };
+    let store = Store::open(&options, &first_plans().unwrap()).unwrap();
+    dump::restore(&store, include_bytes!("../../data/dumps/v1-links.jsonl").as_slice(), &by).unwrap();
+    let account = store.list_accounts(None, 1).unwrap().items[0].id;
+
+    let dumped = interrupted(&store, r#""kind":"link""#, || store.remove_account(account, &by).unwrap());
+
+    let server = Server::start();
+    assert_eq!(restore(&server, &dumped).status, 201);
+    assert!(rows(&dump(&server)) == rows(&dumped), "{dumped}");
 }

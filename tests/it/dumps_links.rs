@@ -112,6 +112,19 @@ fn a_slug_stays_taken_after_a_restore_though_its_account_is_gone() {
 }
 
 #[test]
+fn a_slug_stays_taken_when_a_restore_fails() {
+    let server = Server::start();
+    let account = server.account("scale");
+    let printed = json!({"name": "Printed", "slug": "printed", "destination_url": "https://example.com"});
+    assert_eq!(post(&server, &account, &printed).status, 201);
+    server.admin_ok("DELETE", &format!("/accounts/{}", account.id), &Value::Null);
+
+    assert_eq!(restore(&server, &GOLDEN.replace("\"rows\":", "\"rows\":1")).status, 422);
+
+    assert_eq!(post(&server, &server.account("scale"), &printed).status, 409);
+}
+
+#[test]
 fn a_line_of_a_link_that_contradicts_others_is_refused_and_nothing_is_kept() {
     let (server, account, id, _cookie) = furnished();
     let dumped = dump(&server);

@@ -130,18 +130,9 @@ fn a_grace_period_out_of_range_is_refused() {
     for (grace, detail) in [
         (json!(2_592_001), "grace_seconds: must be 0 to 2592000"),
         (json!(u64::MAX), "grace_seconds: must be 0 to 2592000"),
-        (
-            json!(-1),
-            "grace_seconds: invalid value: integer `-1`, expected a whole number from 0 to 18446744073709551615",
-        ),
-        (
-            json!(1.5),
-            "grace_seconds: invalid type: floating point `1.5`, expected a whole number from 0 to 18446744073709551615",
-        ),
-        (
-            json!("60"),
-            "grace_seconds: invalid type: string \"60\", expected a whole number from 0 to 18446744073709551615",
-        ),
+        (json!(-1), "grace_seconds: invalid value: integer `-1`, expected a whole number of at least 0"),
+        (json!(1.5), "grace_seconds: invalid type: floating point `1.5`, expected a whole number of at least 0"),
+        (json!("60"), "grace_seconds: invalid type: string \"60\", expected a whole number of at least 0"),
     ] {
         let answer = holder.rotate(&json!({"grace_seconds": grace}));
         assert_eq!((answer.status, answer.detail().as_str()), (422, detail), "{answer}");

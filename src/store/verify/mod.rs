@@ -1,8 +1,8 @@
 //! Verification: walks a whole store that nobody has open, and says what is wrong in it.
 //!
 //! Opening sled writes, so the walk is over a copy; the directory itself is only read. Every record is decoded, which
-//! verifies its checksum, and whatever a row names is looked up. Rows without a checksum (indexes, counters, instants)
-//! are held against the records that they belong to.
+//! verifies its checksum, and whatever a row names is looked up. Indexes have none, and are held against the records that
+//! they belong to.
 //!
 //! Some rows may name what is gone, and are no fault: counters, usage and kept answers of an account that was deleted
 //! while a request of its ran, slugs of its links, which stay taken, and index rows of kept answers (see `idempotency.rs`).
