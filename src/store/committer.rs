@@ -19,7 +19,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::StoreError;
-use super::commits::Commits;
+use super::commits::{CommitNumber, Commits};
 use super::disk::Disk;
 use crate::clock::Stopwatch;
 
@@ -223,7 +223,7 @@ impl Shared {
         self.written_us.store(0, Ordering::SeqCst);
     }
 
-    fn note(&self, number: u64, result: &Result<(), String>) {
+    fn note(&self, number: CommitNumber, result: &Result<(), String>) {
         match result {
             Ok(()) => {
                 self.commits.finish(number);
@@ -338,20 +338,20 @@ mod tests {
     fn a_commit_that_fails_forgets_neither_what_it_covers_nor_what_is_written_during_it() {
         let dir = tempfile::tempdir().unwrap();
         let committer = refusing(&dir, Duration::from_secs(3600));
-        let failed = Err("refused".to_owned());
+        let (failed, number) = (Err("refused".to_owned()), committer.shared.commits.next());
 
         committer.shared.cover_written();
         committer.shared.mark_written(7);
-        committer.shared.note(1, &failed);
+        committer.shared.note(number, &failed);
         assert_eq!(committer.shared.oldest_us(), Some(7), "written during a commit of nothing");
 
         committer.shared.cover_written();
         committer.shared.mark_written(9);
-        committer.shared.note(1, &failed);
+        committer.shared.note(number, &failed);
         assert_eq!(committer.shared.oldest_us(), Some(7), "covered by a commit that failed");
 
         committer.shared.cover_written();
-        committer.shared.note(2, &Ok(()));
+        committer.shared.note(number, &Ok(()));
         assert_eq!(committer.shared.oldest_us(), None);
     }
 }

@@ -13,12 +13,13 @@
 //! - Whoever reads a counter reads the lease, if there is one. Whoever sets one holds the lease and ends it.
 //! - A lease ends with its window, or at a clean stop, and then writes what was really used.
 
+use std::mem;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::codec::{self, Damage};
-use super::commits::Commits;
+use super::commits::{CommitNumber, Commits};
 use super::memory::{AccountCounter, Memory};
 use super::{StoreError, codec_numbers, damaged, engine, steps};
 use crate::domain::decision::{Cost, Decision, Limit, Used, decide};
@@ -45,10 +46,26 @@ pub(super) struct Lease {
     window: Window,
     /// Units really used.
     used: Used,
-    /// The row in sled, which is where the block ends; `None` before the first.
-    stored: Option<Used>,
-    /// The commit with which the row is on disk.
-    durable_with: u64,
+    /// The row in sled; `None` before the first.
+    row: Option<Row>,
+}
+
+/// What sled has of a lease.
+#[derive(Clone, Copy)]
+struct Row {
+    /// Where the block ends.
+    end: Used,
+    /// The commit with which that is on disk.
+    durable_with: CommitNumber,
+}
+
+impl Lease {
+    /// None: of a window that never comes, in the place of an `Option`, for which there is no room.
+    pub(super) const NONE: Self = Self { window: Window::from_hours(u32::MAX), used: Used::new(0), row: None };
+
+    fn stored(&self) -> Option<Used> {
+        self.row.map(|row| row.end)
+    }
 }
 
 /// One counter, as listed.
@@ -85,22 +102,22 @@ impl Counters {
         loop {
             let decision = decide(limit, lease.used, cost);
             let Decision::Allowed(after) = decision else { return Ok((decision, lease.used)) };
-            if lease.stored.is_some_and(|end| after <= end) {
+            if lease.row.is_some_and(|row| after <= row.end) {
                 lease.used = after;
                 return Ok((decision, after));
             }
-            if lease.stored.is_none() && self.memory.known_counter(account).as_ref() != Some(counter) {
+            if lease.row.is_none() && self.memory.known_counter(account).as_ref() != Some(counter) {
                 // The account was removed since the request found it, and a row would outlive it.
                 lease.used = after;
                 return Ok((decision, after));
             }
             let end = block_end(after, limit);
             let key = codec::counter_key(window, account);
-            match self.swap(&key, lease.stored, end)? {
+            match self.swap(&key, lease.stored(), end)? {
                 ControlFlow::Break(()) => {
                     self.blocks.fetch_add(1, Ordering::Relaxed);
                     // After the write: a commit that begins from now on has it.
-                    *lease = Lease { window, used: after, stored: Some(end), durable_with: self.commits.next() };
+                    *lease = Lease { window, used: after, row: Some(Row { end, durable_with: self.commits.next() }) };
                     return Ok((decision, after));
                 }
                 ControlFlow::Continue(current) => *lease = self.lease_of(window, read(&key, current.as_deref())?),
@@ -115,7 +132,8 @@ impl Counters {
 
     /// Whether all that an account was let through in a window is on disk, or at least counted there.
     pub(super) fn is_durable(&self, counter: &AccountCounter, window: Window) -> bool {
-        counter.lease().is_some_and(|lease| lease.window == window && self.commits.is_done(lease.durable_with))
+        let lease = *counter.lease();
+        lease.window == window && lease.row.is_some_and(|row| self.commits.is_done(row.durable_with))
     }
 
     /// Gives a counted request's units back, for one that could not be stored after all. An account that was removed
@@ -130,11 +148,11 @@ impl Counters {
 
     /// Units used by an account in a window.
     pub(super) fn used(&self, account: AccountId, window: Window) -> Result<Used, StoreError> {
-        if let Some(counter) = self.memory.find_counter(account)?
-            && let Some(lease) = *counter.lease()
-            && lease.window == window
-        {
-            return Ok(lease.used);
+        if let Some(counter) = self.memory.find_counter(account)? {
+            let lease = *counter.lease();
+            if lease.window == window {
+                return Ok(lease.used);
+            }
         }
         Ok(self.stored(account, window)?.unwrap_or_default())
     }
@@ -147,18 +165,19 @@ impl Counters {
     ) -> Result<(), StoreError> {
         let Some(counter) = self.memory.find_counter(account)? else { return write() };
         let mut held = counter.lease();
-        if let Some(lease) = held.as_ref() {
-            self.settle(account, lease)?;
-        }
+        self.settle(account, &held)?;
         let written = write();
-        *held = None;
+        *held = Lease::NONE;
         written
     }
 
     /// Ends the lease of an account that is no longer in memory, and removes its row, which a request may have written since the
     /// account was removed from sled.
     pub(super) fn forget(&self, counter: &AccountCounter) -> Result<(), StoreError> {
-        let Some(lease) = counter.lease().take().filter(|lease| lease.stored.is_some()) else { return Ok(()) };
+        let lease = mem::replace(&mut *counter.lease(), Lease::NONE);
+        if lease.row.is_none() {
+            return Ok(());
+        }
         let key = codec::counter_key(lease.window, counter.account_id());
         self.tree.remove(key).map_err(engine("remove a counter"))?;
         Ok(())
@@ -169,9 +188,9 @@ impl Counters {
         let mut counters = self.memory.all_counters();
         // In the order of the rows, since with many accounts most leaves are on disk alone: each is read once for all its rows.
         counters.sort_by_cached_key(AccountCounter::account_id);
-        counters.iter().try_for_each(|counter| match counter.lease().take() {
-            Some(lease) => self.settle(counter.account_id(), &lease),
-            None => Ok(()),
+        counters.iter().try_for_each(|counter| {
+            let lease = mem::replace(&mut *counter.lease(), Lease::NONE);
+            self.settle(counter.account_id(), &lease)
         })
     }
 
@@ -195,36 +214,28 @@ impl Counters {
     }
 
     /// The lease for `window` in a counter that is held. One for another window ends.
-    fn renew<'l>(
-        &self,
-        account: AccountId,
-        held: &'l mut Option<Lease>,
-        window: Window,
-    ) -> Result<&'l mut Lease, StoreError> {
-        let lease = match *held {
-            Some(lease) if lease.window == window => lease,
-            other => {
-                other.map_or(Ok(()), |ended| self.settle(account, &ended))?;
-                let stored = self.stored(account, window)?;
-                self.lease_of(window, stored)
-            }
-        };
-        Ok(held.insert(lease))
+    fn renew<'l>(&self, account: AccountId, held: &'l mut Lease, window: Window) -> Result<&'l mut Lease, StoreError> {
+        if held.window != window {
+            self.settle(account, held)?;
+            *held = self.lease_of(window, self.stored(account, window)?);
+        }
+        Ok(held)
     }
 
     /// A lease of no units yet. What was stored may have been written just now, by the end of an earlier lease or by an
     /// operator, so it is on disk with the next commit.
     fn lease_of(&self, window: Window, stored: Option<Used>) -> Lease {
-        Lease { window, used: stored.unwrap_or_default(), stored, durable_with: self.commits.next() }
+        let row = stored.map(|end| Row { end, durable_with: self.commits.next() });
+        Lease { window, used: stored.unwrap_or_default(), row }
     }
 
     /// Writes what was really used, unless the row is purged. A damaged row stays as
     /// it is: it must not keep others from being written, nor the next hour from beginning.
     fn settle(&self, account: AccountId, lease: &Lease) -> Result<(), StoreError> {
-        if lease.stored.is_none_or(|end| end == lease.used) {
+        if lease.stored().is_none_or(|end| end == lease.used) {
             return Ok(());
         }
-        match self.swap(&codec::counter_key(lease.window, account), lease.stored, lease.used) {
+        match self.swap(&codec::counter_key(lease.window, account), lease.stored(), lease.used) {
             Err(error @ StoreError::Damaged { .. }) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a counter stays at the end of its block");
                 Ok(())
@@ -268,7 +279,7 @@ impl Counters {
                 let (window, account_id) = codec::parse_counter_key(&key)?;
                 let stored = codec_numbers::parse_used(&key, &value)?;
                 let counter = memory.known_counter(account_id);
-                let lease = counter.and_then(|counter| *counter.lease()).filter(|lease| lease.window == window);
+                let lease = counter.map(|counter| *counter.lease()).filter(|lease| lease.window == window);
                 Ok(Counter { account_id, window, used: lease.map_or(stored, |lease| lease.used) })
             };
             counter().map_err(damaged("counters", &key))

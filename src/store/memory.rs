@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use dashmap::DashSet;
 use foldhash::fast::RandomState;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard, RwLock};
+use triomphe::Arc as Shared;
 
 pub(super) use self::unread::Unread;
 use super::StoreError;
@@ -57,7 +58,7 @@ pub struct Holder {
 
 /// Where the units of an account are counted, and what they are spent on. It is found once, and then asked without a look-up.
 #[derive(Clone)]
-pub struct AccountCounter(Arc<AccountEntry>);
+pub struct AccountCounter(Shared<AccountEntry>);
 
 pub(super) struct Memory {
     plans: RwLock<Plans>,
@@ -76,7 +77,7 @@ struct AccountEntry {
 
 struct AccountState {
     terms: Arc<Terms>,
-    lease: Option<Lease>,
+    lease: Lease,
     /// What its requests of the last hour in which there were some came to.
     usage: Option<Box<HourUsage>>,
 }
@@ -84,7 +85,7 @@ struct AccountState {
 struct KeyEntry {
     hash: KeyHash,
     id: KeyId,
-    account: Arc<AccountEntry>,
+    account: Shared<AccountEntry>,
     /// The first millisecond at which the key does not work.
     ends_at_ms: AtomicI64,
     last_used_ms: AtomicI64,
@@ -93,7 +94,7 @@ struct KeyEntry {
 }
 
 /// An account in the table, by its id.
-struct ByAccount(Arc<AccountEntry>);
+struct ByAccount(Shared<AccountEntry>);
 
 /// A key in the table, by its hash.
 struct ByHash(Box<KeyEntry>);
@@ -121,7 +122,7 @@ impl Memory {
         // Stored also where it is set: whoever clears it next sees this use, which a look would not make sure of.
         key.is_touched.store(true, Ordering::Release);
         let scope = if key.may_write.load(Ordering::Relaxed) { Scope::ReadWrite } else { Scope::ReadOnly };
-        let (key_id, account) = (key.id, Arc::clone(&key.account));
+        let (key_id, account) = (key.id, Shared::clone(&key.account));
         // An account may be held while sled is asked; nobody else's keys should wait for that.
         drop(found);
         let (account_id, counter) = (account.id, AccountCounter(account));
@@ -164,12 +165,12 @@ impl Memory {
 
     /// Where the units of an account are counted that is in the table. Who is not has used nothing since the start.
     pub(super) fn known_counter(&self, account: AccountId) -> Option<AccountCounter> {
-        self.accounts.get(&account).map(|account| AccountCounter(Arc::clone(&account.0)))
+        self.accounts.get(&account).map(|account| AccountCounter(Shared::clone(&account.0)))
     }
 
     /// The counters of all accounts in the table: of all that may have used anything since the start.
     pub(super) fn all_counters(&self) -> Vec<AccountCounter> {
-        self.accounts.iter().map(|account| AccountCounter(Arc::clone(&account.0))).collect()
+        self.accounts.iter().map(|account| AccountCounter(Shared::clone(&account.0))).collect()
     }
 
     pub(super) fn find_terms(&self, account: AccountId) -> Result<Option<Terms>, StoreError> {
@@ -226,8 +227,8 @@ impl Memory {
 
     /// Keeps an account, unless it is there.
     pub(super) fn add_account(&self, account: AccountId, terms: Arc<Terms>) {
-        let state = Mutex::new(AccountState { terms, lease: None, usage: None });
-        self.accounts.insert(ByAccount(Arc::new(AccountEntry { id: account, state })));
+        let state = Mutex::new(AccountState { terms, lease: Lease::NONE, usage: None });
+        self.accounts.insert(ByAccount(Shared::new(AccountEntry { id: account, state })));
     }
 
     /// Removes an account. What is counted and noted of it from now on, by requests that have found it before, stays with what
@@ -293,7 +294,7 @@ impl AccountCounter {
     }
 
     /// The block of units that it takes from. Nothing else of the account is to be had meanwhile.
-    pub(super) fn lease(&self) -> MappedMutexGuard<'_, Option<Lease>> {
+    pub(super) fn lease(&self) -> MappedMutexGuard<'_, Lease> {
         MutexGuard::map(self.0.state.lock(), |state| &mut state.lease)
     }
 
@@ -306,7 +307,7 @@ impl AccountCounter {
 /// The same one.
 impl PartialEq for AccountCounter {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Shared::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -367,9 +368,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_takes_80_bytes_and_a_key_as_many() {
-        // An `Arc` counts in two words before what it points to.
-        assert_eq!(2 * size_of::<usize>() + size_of::<AccountEntry>(), 80);
+    fn an_account_takes_64_bytes_and_a_key_80() {
+        // What is shared is counted in a word before it.
+        assert_eq!(size_of::<usize>() + size_of::<AccountEntry>(), 64);
         assert_eq!(size_of::<KeyEntry>(), 80);
     }
 }

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::changes::encode;
-use super::commits::Commits;
+use super::commits::{CommitNumber, Commits};
 use super::journal_files::{self, JournalFiles, Place, Unsynced};
 use super::memory::AccountCounter;
 use super::open::{damage, unusable};
@@ -44,7 +44,7 @@ pub(super) struct Journal {
     /// Turns that have begun since the start. What is written since the last one is in files that outlast it.
     pub(super) turns: u32,
     /// The last file that is of no use any more, and the commit with which that is so on disk.
-    pub(super) used_up: Option<(u64, u64)>,
+    pub(super) used_up: Option<(u64, CommitNumber)>,
 }
 
 impl Journal {
