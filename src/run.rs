@@ -70,17 +70,17 @@ fn serve(args: &ServeArgs) -> Result<(), Failure> {
     }
     raise_open_files();
     // Dropped, and so deleted, when the demo ends.
-    let throw_away = args.demo.then(tempfile::tempdir).transpose()?;
+    let throw_away = settings.demo.then(tempfile::tempdir).transpose()?;
     if let Some(dir) = &throw_away {
         settings.data_dir = dir.path().join("db");
         // Nobody wants it back, and the backups of real data must not give way to it.
         settings.backups = None;
     }
-    actix_web::rt::System::new().block_on(serve_until_signal(&settings, args.demo))?;
+    actix_web::rt::System::new().block_on(serve_until_signal(&settings))?;
     Ok(())
 }
 
-async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result<(), Box<dyn Error>> {
+async fn serve_until_signal(settings: &ServeSettings) -> Result<(), Box<dyn Error>> {
     // Before the start, so that no signal is missed during it.
     let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let clock = Arc::new(SystemClock);
@@ -94,7 +94,7 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
         "ready"
     );
     warn_if_reachable(server.admin_address());
-    if with_demo {
+    if settings.demo {
         print_demo(&server, settings, clock.now()).await?;
     }
     let refused = told_or_refused(&mut signals, &mut server).await;

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 
 use crate::secrets::Secret;
-use crate::tokens::{Issuer, Ttl};
+use crate::tokens::{Issuer, TTL_SECS_MAX, Ttl};
 
 /// Most workers of the public listener: far above the cores of a small VM.
 const WORKERS_MAX: usize = 256;
@@ -66,8 +66,17 @@ pub(super) fn parse_choice<T: ValueEnum>(raw: &str) -> Result<T, String> {
 }
 
 pub(super) fn parse_ttl(raw: &str) -> Result<Ttl, String> {
-    let secs = raw.parse().map_err(|_syntax| "must be a whole number of seconds".to_owned())?;
+    let secs = parse_bounded(raw, 1, TTL_SECS_MAX)?;
     Ttl::from_secs(secs).map_err(|error| error.to_string())
+}
+
+/// A switch that is on or off, in the words that clap knows for it.
+pub(super) fn parse_switch(raw: &str) -> Result<bool, String> {
+    match raw.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "t" | "y" | "1" => Ok(true),
+        "false" | "no" | "off" | "f" | "n" | "0" => Ok(false),
+        _ => Err(format!("must be true or false, got {raw:?}")),
+    }
 }
 
 /// Gathers what is wrong.

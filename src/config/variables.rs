@@ -17,7 +17,8 @@ impl Cli {
     /// The command line of this process, with its variables. Ends the process, as clap does, if it is none.
     #[must_use]
     pub fn of_process() -> Self {
-        let command = Self::command().mut_subcommands(|command| command.mut_args(without_empty_variable));
+        let prepared = |flag| with_negative_numbers(without_empty_variable(flag));
+        let command = Self::command().mut_subcommands(|command| command.mut_args(prepared));
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 }
@@ -27,6 +28,12 @@ impl Cli {
 fn without_empty_variable(flag: Arg) -> Arg {
     let is_empty = flag.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
     if is_empty { flag.env(Resettable::Reset) } else { flag }
+}
+
+/// A flag that takes `-1` for a value. clap takes it for a flag that it does not know, and says nothing else of the line;
+/// ours says what the bounds are.
+fn with_negative_numbers(flag: Arg) -> Arg {
+    if flag.get_action().takes_values() { flag.allow_negative_numbers(true) } else { flag }
 }
 
 /// A secret that stands in a variable.

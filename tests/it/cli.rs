@@ -220,11 +220,11 @@ fn all_faults_of_dump_and_of_token_are_told_in_one_go() {
     klinky: --format: must be json or table, got "xml"
     klinky: --account: must be a UUID
     "#);
-    insta::assert_snapshot!(token.stderr, @"
+    insta::assert_snapshot!(token.stderr, @r#"
     klinky: ACCOUNT: must be a UUID
-    klinky: --ttl-seconds: must be 1 to 2592000
+    klinky: --ttl-seconds: must be 1 to 2592000, got "0"
     klinky: KLINKY_JWT_SECRET: must be at least 32 bytes
-    ");
+    "#);
 }
 
 #[test]

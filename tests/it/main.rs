@@ -26,6 +26,7 @@ mod check_direct;
 mod check_original;
 mod cli;
 mod cli_dump;
+mod cli_faults;
 mod cli_help;
 mod cli_serve;
 mod cors;

@@ -1,0 +1,40 @@
+//! Command lines that are refused: every fault is told, whatever the others are. Contract section 9.
+
+use crate::process::{klinky, run};
+
+/// What a command line that is refused is told.
+fn faults(command: &mut std::process::Command) -> String {
+    let ended = run(command);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{}", ended.stderr);
+    ended.stderr
+}
+
+#[test]
+fn a_switch_that_is_neither_on_nor_off_hides_no_other_fault() {
+    let mut command = klinky(&["serve"]);
+    command.env("KLINKY_DEMO", "maybe").env("KLINKY_LISTEN", "x").env("KLINKY_WORKERS", "abc");
+
+    insta::assert_snapshot!(faults(&mut command), @r#"
+    klinky: --listen: must be an address and a port such as 127.0.0.1:8080, got "x"
+    klinky: --workers: must be 1 to 256, got "abc"
+    klinky: --demo: must be true or false, got "maybe"
+    "#);
+}
+
+#[test]
+fn a_negative_number_is_out_of_bounds_and_hides_no_other_fault() {
+    let mut serve = klinky(&["serve", "--flush-every-ms", "-1", "--backup-keep", "-5", "--listen", "x"]);
+    let mut token = klinky(&["token", "018d0d5e-0001-7000-8000-000000000000", "--ttl-seconds", "-5"]);
+    let mut simulate = klinky(&["simulate", "--limit", "-1", "--top", "-2"]);
+
+    insta::assert_snapshot!(faults(&mut serve), @r#"
+    klinky: --listen: must be an address and a port such as 127.0.0.1:8080, got "x"
+    klinky: --flush-every-ms: must be 0 to 60000, got "-1"
+    klinky: --backup-keep: must be 1 to 10000, got "-5"
+    "#);
+    insta::assert_snapshot!(faults(&mut token), @r#"klinky: --ttl-seconds: must be 1 to 2592000, got "-5""#);
+    insta::assert_snapshot!(faults(&mut simulate), @r#"
+    klinky: --limit: must be 0 to 4294967295, got "-1"
+    klinky: --top: must be 0 to 100000, got "-2"
+    "#);
+}
