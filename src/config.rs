@@ -33,7 +33,7 @@ pub use self::links::{LinkArgs, LinkSettings};
 pub use self::log::{LogArgs, LogFormat, LogSettings};
 use self::parse::{
     Faults, cores, parse_address, parse_bounded, parse_network, parse_origin, parse_switch, parse_ttl, parse_workers,
-    read_issuer,
+    read_issuer, share_a_port,
 };
 pub use self::simulate::{Call, Fields, ReportFormat, SimulateArgs, SimulateSettings, Tried};
 pub use self::usage::UsageArgs;
@@ -296,6 +296,11 @@ impl ServeArgs {
     fn check_listeners(&self, faults: &mut Faults) -> [Option<SocketAddr>; 2] {
         let listen = faults.keep("--listen", parse_address(&self.listen));
         let admin_listen = faults.keep("--admin-listen", parse_address(&self.admin_listen));
+        if let (Some(listen), Some(admin)) = (listen, admin_listen)
+            && share_a_port(listen, admin)
+        {
+            faults.0.push(format!("--admin-listen: must be another address than --listen, got {admin} and {listen}"));
+        }
         [listen, admin_listen]
     }
 

@@ -18,6 +18,14 @@ pub(super) fn parse_address(raw: &str) -> Result<SocketAddr, String> {
     raw.parse().map_err(|_syntax| format!("must be an address and a port such as 127.0.0.1:8080, got {raw:?}"))
 }
 
+/// Whether no two listeners can have these addresses at once: one of all addresses takes the port of each of its kind.
+/// With port 0, the system picks different ones.
+pub(super) fn share_a_port(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_same_kind = one.is_ipv4() == other.is_ipv4();
+    let is_all = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && is_same_kind && (is_all || one.ip() == other.ip())
+}
+
 pub(super) fn parse_bounded<T: FromStr + PartialOrd + Display + Copy>(
     raw: &str,
     least: T,

@@ -38,3 +38,35 @@ fn a_negative_number_is_out_of_bounds_and_hides_no_other_fault() {
     klinky: --top: must be 0 to 100000, got "-2"
     "#);
 }
+
+#[test]
+fn two_listeners_at_one_address_are_a_fault_before_anything_is_made() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("db");
+    let serve = |listen: &str, admin: &str| {
+        let mut command = klinky(&["serve", "--data-dir", dir.to_str().unwrap()]);
+        // So that nothing is started, whatever the listeners are.
+        faults(command.args(["--listen", listen, "--admin-listen", admin, "--workers", "0"]))
+    };
+
+    insta::assert_snapshot!(serve("127.0.0.1:9000", "127.0.0.1:9000"), @r#"
+    klinky: --admin-listen: must be another address than --listen, got 127.0.0.1:9000 and 127.0.0.1:9000
+    klinky: --workers: must be 1 to 256, got "0"
+    "#);
+    for (listen, admin) in
+        [("0.0.0.0:9000", "127.0.0.1:9000"), ("[::1]:9000", "[::]:9000"), ("[::1]:9000", "[::1]:9000")]
+    {
+        let told = serve(listen, admin);
+        assert!(told.contains("--admin-listen"), "{listen} {admin}: {told}");
+    }
+    for (listen, admin) in [
+        ("127.0.0.1:0", "127.0.0.1:0"),
+        ("127.0.0.1:9000", "127.0.0.1:9001"),
+        ("127.0.0.1:9000", "127.0.0.2:9000"),
+        ("127.0.0.1:9000", "[::1]:9000"),
+    ] {
+        let told = serve(listen, admin);
+        assert!(!told.contains("--admin-listen"), "{listen} {admin}: {told}");
+    }
+    assert!(!dir.exists());
+}
