@@ -47,7 +47,7 @@ fn now() -> Timestamp {
 
 /// Fills the store with accounts; their counters.
 fn counters(store: &Store) -> Vec<AccountCounter> {
-    let by = author();
+    let by = by();
     let restore = store.start_restore(&by).unwrap();
     let plans = first_plans().unwrap();
     plans.iter().for_each(|plan| restore.put_plan(plan).unwrap());
@@ -57,7 +57,7 @@ fn counters(store: &Store) -> Vec<AccountCounter> {
         let name = Name::new("bench").unwrap();
         restore.put_account(&Account { id, name, email: None, terms, created_at: now(), updated_at: now() }).unwrap();
     }
-    restore.finish(&by()).unwrap();
+    restore.finish().unwrap();
     ids.into_iter().map(|id| store.find_counter(id).unwrap().unwrap()).collect()
 }
 
