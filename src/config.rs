@@ -37,12 +37,12 @@ use self::parse::{
 };
 pub use self::simulate::{Call, Fields, ReportFormat, SimulateArgs, SimulateSettings, Tried};
 pub use self::usage::UsageArgs;
-use self::variables::find_secret;
-pub use self::variables::unread_variables;
+use self::variables::{ADMIN_TOKEN, JWT_SECRET};
+pub use self::variables::{SecretVariable, unread_variables};
 pub use self::verify::VerifyArgs;
 use crate::domain::id::AccountId;
 use crate::domain::key::KeyFormat;
-use crate::secrets::{ADMIN_TOKEN_BYTES_MIN, JWT_SECRET_BYTES_MIN, Secret};
+use crate::secrets::Secret;
 use crate::tokens::{Issuer, Ttl};
 
 /// Longest flush interval: what a crash may forget should stay in the range of seconds.
@@ -154,11 +154,11 @@ pub struct ServeArgs {
     #[arg(long, env = "KLINKY_DEMO", action = ArgAction::SetTrue)]
     pub demo: String,
     /// The admin token; only from the environment, where other users cannot see it.
-    #[arg(skip = find_secret("KLINKY_ADMIN_TOKEN"))]
-    pub admin_token: Option<Secret>,
+    #[arg(skip = SecretVariable::find(ADMIN_TOKEN))]
+    pub admin_token: SecretVariable,
     /// The JWT secret; likewise.
-    #[arg(skip = find_secret("KLINKY_JWT_SECRET"))]
-    pub jwt_secret: Option<Secret>,
+    #[arg(skip = SecretVariable::find(JWT_SECRET))]
+    pub jwt_secret: SecretVariable,
 }
 
 /// Flags of `restore`.
@@ -183,8 +183,8 @@ pub struct TokenArgs {
     #[arg(long, env = "KLINKY_DATA_DIR", value_name = "DIR", default_value = "data/db")]
     pub data_dir: PathBuf,
     /// The JWT secret; only from the environment.
-    #[arg(skip = find_secret("KLINKY_JWT_SECRET"))]
-    pub jwt_secret: Option<Secret>,
+    #[arg(skip = SecretVariable::find(JWT_SECRET))]
+    pub jwt_secret: SecretVariable,
 }
 
 /// What `token` signs, checked.
@@ -261,8 +261,8 @@ impl ServeArgs {
         let cors_origins = faults.keep_all("--cors-origin", &self.cors_origin, parse_origin);
         let trusted_proxies = faults.keep_all("--trusted-proxy", &self.trusted_proxy, parse_network);
         let issuer = self.check_issuer(faults);
-        faults.check_length("KLINKY_ADMIN_TOKEN", self.admin_token.as_ref(), ADMIN_TOKEN_BYTES_MIN);
-        faults.check_length("KLINKY_JWT_SECRET", self.jwt_secret.as_ref(), JWT_SECRET_BYTES_MIN);
+        let admin_token = faults.keep(ADMIN_TOKEN, self.admin_token.admin_token());
+        let jwt_secret = faults.keep(JWT_SECRET, self.jwt_secret.jwt_secret());
         let log = self.log.check(faults);
         let (links, gateway) = (self.links.check(faults), self.gateway.check(faults));
         if let Some(Some(gateway)) = &gateway {
@@ -288,8 +288,8 @@ impl ServeArgs {
             gateway: gateway?,
             backups,
             demo: demo?,
-            admin_token: self.admin_token.clone(),
-            jwt_secret: self.jwt_secret.clone(),
+            admin_token: admin_token?,
+            jwt_secret: jwt_secret?,
         })
     }
 
@@ -324,10 +324,10 @@ impl TokenArgs {
         let mut faults = Faults::default();
         let account = faults.keep("ACCOUNT", AccountId::parse(&self.account));
         let ttl = faults.keep("--ttl-seconds", parse_ttl(&self.ttl_seconds));
-        faults.check_length("KLINKY_JWT_SECRET", self.jwt_secret.as_ref(), JWT_SECRET_BYTES_MIN);
-        match (account, ttl) {
-            (Some(account), Some(ttl)) if faults.0.is_empty() => {
-                Ok(TokenSettings { account, ttl, data_dir: self.data_dir, jwt_secret: self.jwt_secret })
+        let jwt_secret = faults.keep(JWT_SECRET, self.jwt_secret.jwt_secret());
+        match (account, ttl, jwt_secret) {
+            (Some(account), Some(ttl), Some(jwt_secret)) if faults.0.is_empty() => {
+                Ok(TokenSettings { account, ttl, data_dir: self.data_dir, jwt_secret })
             }
             _ => Err(faults.0),
         }

@@ -8,7 +8,6 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use ipnet::IpNet;
 
-use crate::secrets::Secret;
 use crate::tokens::{Issuer, TTL_SECS_MAX, Ttl};
 
 /// Most workers of the public listener: far above the cores of a small VM.
@@ -103,11 +102,5 @@ impl Faults {
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Vec<T> {
         raw.iter().filter_map(|raw| self.keep(flag, parse(raw))).collect()
-    }
-
-    pub(super) fn check_length(&mut self, variable: &str, secret: Option<&Secret>, bytes_min: usize) {
-        if secret.is_some_and(|secret| secret.reveal().len() < bytes_min) {
-            self.0.push(format!("{variable}: must be at least {bytes_min} bytes"));
-        }
     }
 }

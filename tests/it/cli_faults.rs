@@ -1,9 +1,13 @@
 //! Command lines that are refused: every fault is told, whatever the others are. Contract section 9.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
+
 use crate::process::{klinky, run};
 
 /// What a command line that is refused is told.
-fn faults(command: &mut std::process::Command) -> String {
+fn faults(command: &mut Command) -> String {
     let ended = run(command);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{}", ended.stderr);
     ended.stderr
@@ -69,4 +73,31 @@ fn two_listeners_at_one_address_are_a_fault_before_anything_is_made() {
         assert!(!told.contains("--admin-listen"), "{listen} {admin}: {told}");
     }
     assert!(!dir.exists());
+}
+
+#[test]
+fn an_admin_token_that_no_header_carries_is_refused_without_being_shown() {
+    for value in ["a-token-with a space-in-it", " a-token-behind-a-space", "a-token-of-ümlauts", "a-token-with-a\ttab"]
+    {
+        for command in ["serve", "dump"] {
+            let told = faults(klinky(&[command]).env("KLINKY_ADMIN_TOKEN", value).env("KLINKY_FLUSH_EVERY_MS", "x"));
+            let fault = "klinky: KLINKY_ADMIN_TOKEN: must be visible ASCII without spaces: no Authorization header carries anything else\n";
+            assert!(told.contains(fault) && !told.contains(value), "{told}");
+        }
+    }
+    for value in ["a-short-token", "a-short-token       \n", "                "] {
+        let told = faults(klinky(&["serve"]).env("KLINKY_ADMIN_TOKEN", value));
+        assert_eq!(told, "klinky: KLINKY_ADMIN_TOKEN: must be at least 16 bytes\n", "{value:?}");
+    }
+}
+
+#[test]
+fn a_secret_that_is_no_text_is_refused_and_not_passed_over() {
+    let bytes = OsStr::from_bytes(&[0xff; 40]);
+    let mut command = klinky(&["serve"]);
+
+    insta::assert_snapshot!(faults(command.env("KLINKY_ADMIN_TOKEN", bytes).env("KLINKY_JWT_SECRET", bytes)), @"
+    klinky: KLINKY_ADMIN_TOKEN: must be UTF-8
+    klinky: KLINKY_JWT_SECRET: must be UTF-8
+    ");
 }
