@@ -1,8 +1,10 @@
 //! The subcommands. What they print goes to standard output, logs go to standard error.
 
+mod restore;
+
 use std::error::Error;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::{
-    Cli, Command, DumpFormat, DumpSettings, RestoreArgs, ServeArgs, ServeSettings, SimulateArgs, TokenSettings,
-    VerifyArgs,
+    Cli, Command, DumpFormat, DumpSettings, ServeArgs, ServeSettings, SimulateArgs, TokenSettings, VerifyArgs,
 };
 use crate::demo::Place;
 use crate::domain::plan::Plan;
@@ -26,7 +27,7 @@ use crate::dump::{self, DumpError, DumpFilter, remote};
 use crate::http::{Running, ServeError};
 use crate::plans::first_plans;
 use crate::simulate::{Simulation, show_path};
-use crate::store::{Author, OpenError, Store, StoreOptions, Verified};
+use crate::store::{OpenError, Store, StoreOptions, Verified};
 use crate::tokens::Signer;
 use crate::{config, demo, http, log, secrets};
 
@@ -55,7 +56,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) => serve(&args),
         Command::Dump(args) => dump(args.check().map_err(Failure::Usage)?),
-        Command::Restore(args) => restore(&args),
+        Command::Restore(args) => restore::restore(&args),
         Command::Verify(args) => verify(&args),
         Command::Token(args) => token(args.check().map_err(Failure::Usage)?),
         Command::Simulate(args) => simulate(args),
@@ -254,54 +255,6 @@ fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-fn restore(args: &RestoreArgs) -> Result<(), Failure> {
-    let input: Box<dyn BufRead> = match &args.file {
-        Some(path) => Box::new(open_file(path)?),
-        None => Box::new(io::stdin().lock()),
-    };
-    let was_there = fs::exists(&args.data_dir)?;
-    let was_empty = !was_there || fs::read_dir(&args.data_dir)?.next().is_none();
-    let store = open(&args.data_dir, &first_plans()?)?;
-    let by = Author { actor: "command line".to_owned(), request_id: "-".to_owned(), at: SystemClock.now() };
-    let restored = dump::restore(&store, input, &by);
-    let closed = store.close();
-    let removed = match &restored {
-        // A server that started on it would refuse every key. The store is still held: none starts meanwhile.
-        Err(_) if was_empty && store.is_new() => remove_all(&args.data_dir, was_there),
-        _ => Ok(()),
-    };
-    drop(store);
-    if let (Err(error), Err(left)) = (&restored, removed) {
-        let dir = args.data_dir.display();
-        return Err(format!("{error}; and the empty store in {dir} could not be removed: {left}").into());
-    }
-    let rows = restored?;
-    closed?;
-    let dir = args.data_dir.display();
-    writeln!(
-        io::stdout(),
-        "restored {} plans, {} accounts, {} keys, {} counters and {} links into {dir}",
-        rows.plans,
-        rows.accounts,
-        rows.keys,
-        rows.counters,
-        rows.links
-    )?;
-    Ok(())
-}
-
-/// Removes what this process made: all that is in a directory, and the directory unless it was there before.
-fn remove_all(dir: &Path, was_there: bool) -> io::Result<()> {
-    if !was_there {
-        return fs::remove_dir_all(dir);
-    }
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
-    }
-    Ok(())
-}
-
 fn open_file(path: &Path) -> Result<BufReader<File>, String> {
     let file = File::open(path).map_err(|error| format!("could not open {}: {error}", show_path(path)))?;
     Ok(BufReader::with_capacity(READ_BYTES_AT_ONCE, file))
@@ -343,10 +296,7 @@ fn simulate(args: SimulateArgs) -> Result<(), Failure> {
         simulation.read(&show_path(path), log)?;
     }
     let report = simulation.report()?;
-    for line in &report.unreadable {
-        // Nobody can be told if standard error is closed.
-        let _closed = writeln!(io::stderr(), "klinky: {line}");
-    }
+    report.unreadable.iter().for_each(|line| complain(line));
     let mut out = BufWriter::new(io::stdout().lock());
     let written = report.write(&settings, &mut out).and_then(|()| out.flush());
     unless_left(written.map_err(Into::into))
@@ -375,4 +325,9 @@ fn open(dir: &Path, first_plans: &[Plan]) -> Result<Store, OpenError> {
     // Of a server that crashed. If it stays, nothing is lost by it now.
     let _left = secrets::remove_admin_address(dir);
     Ok(store)
+}
+
+/// Nobody can be told if standard error is closed.
+fn complain(text: &str) {
+    let _closed = writeln!(io::stderr(), "klinky: {text}");
 }

@@ -28,6 +28,7 @@ mod cli;
 mod cli_dump;
 mod cli_faults;
 mod cli_help;
+mod cli_restore;
 mod cli_serve;
 mod cors;
 mod crash;
