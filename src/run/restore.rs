@@ -1,7 +1,7 @@
 //! `klinky restore`: fills a new or an empty data directory, completely or not at all.
 
 use std::fs;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
 use super::{Failure, complain, open, open_file};
@@ -12,10 +12,7 @@ use crate::plans::first_plans;
 use crate::store::Author;
 
 pub(super) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
-    let input: Box<dyn BufRead> = match &args.file {
-        Some(path) => Box::new(open_file(path)?),
-        None => Box::new(io::stdin().lock()),
-    };
+    let input = open_input(args)?;
     let dir = args.data_dir.as_path();
     let before = Before::of(dir)?;
     let store = open(dir, &first_plans()?).inspect_err(|_refused| before.remove_made_dirs())?;
@@ -43,6 +40,18 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         complain(&format!("{summary}; standard output did not take this: {error}"));
     }
     Ok(())
+}
+
+/// The dump. A terminal has none, and would be waited for in silence.
+fn open_input(args: &RestoreArgs) -> Result<Box<dyn BufRead>, Failure> {
+    match &args.file {
+        Some(path) => Ok(Box::new(open_file(path)?)),
+        None if io::stdin().is_terminal() => {
+            let fault = "FILE: must name a dump, unless one comes on standard input, as from klinky restore < FILE";
+            Err(Failure::Usage(vec![fault.to_owned()]))
+        }
+        None => Ok(Box::new(io::stdin().lock())),
+    }
 }
 
 /// What was there before a restore began.

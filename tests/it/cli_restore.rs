@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::process::{big_dump, klinky, rows, run, run_with_input};
+use crate::process::{KLINKY, big_dump, find_program, klinky, rows, run, run_with_input, without_variables};
 
 /// Restores what is no dump.
 fn fail_to_restore(dir: &Path) {
@@ -45,4 +45,19 @@ fn a_restore_whose_summary_is_not_taken_says_that_it_is_done() {
     insta::assert_snapshot!(said, @"klinky: restored 1 plans, 2 accounts, 2 keys, 2 counters and 0 links into DIR; standard output did not take this: No space left on device (os error 28)");
     let dumped = run(&mut klinky(&["dump", "--data-dir", dir.to_str().unwrap()]));
     assert_eq!(rows(&dumped.stdout), rows(&big_dump(2)));
+}
+
+#[test]
+fn a_restore_without_a_dump_does_not_wait_for_one_from_a_terminal() {
+    let Some(script) = find_program("script", "apt-get install bsdutils") else { return };
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("db");
+    let line = format!("'{KLINKY}' restore --data-dir '{}'", dir.display());
+
+    let ended = run(without_variables(script).args(["-qec", &line, "/dev/null"]));
+
+    assert_eq!(ended.code, Some(2), "{}", ended.stdout);
+    // The terminal's.
+    insta::assert_snapshot!(ended.stdout.trim_end(), @"klinky: FILE: must name a dump, unless one comes on standard input, as from klinky restore < FILE");
+    assert!(!dir.exists());
 }
