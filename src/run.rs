@@ -3,7 +3,7 @@
 mod restore;
 
 use std::error::Error;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use rustix::fs::Mode;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit, umask};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::{Clock, Stopwatch, SystemClock};
@@ -205,6 +205,7 @@ const SAME_SIGNAL_WITHIN: Duration = Duration::from_secs(1);
 const READ_BYTES_AT_ONCE: usize = 64 * 1024;
 
 fn dump(settings: DumpSettings) -> Result<(), Failure> {
+    refuse_closed(&settings.data_dir)?;
     if !Store::is_in(&settings.data_dir) {
         return Err(format!("there is no klinky data directory at {}", settings.data_dir.display()).into());
     }
@@ -214,6 +215,17 @@ fn dump(settings: DumpSettings) -> Result<(), Failure> {
         DumpFormat::Table => write_dump(settings, Table::new(out)),
     };
     unless_left(done)
+}
+
+/// Refuses a data directory that this user may not look into, and may not take for one that is not there.
+fn refuse_closed(dir: &Path) -> Result<(), String> {
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let (user, dir) = (geteuid().as_raw(), dir.display());
+            Err(format!("user {user} may not read {dir}: run klinky as the user that owns it, or with sudo"))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// What a command that prints came to: whoever reads may have read enough, as `head` has.
@@ -261,6 +273,7 @@ fn open_file(path: &Path) -> Result<BufReader<File>, String> {
 }
 
 fn verify(args: &VerifyArgs) -> Result<(), Failure> {
+    refuse_closed(&args.data_dir)?;
     let Verified { faults, rows } = Store::verify(&args.data_dir)?;
     let mut out = BufWriter::new(io::stdout().lock());
     faults.iter().try_for_each(|fault| writeln!(out, "{fault}"))?;
@@ -275,7 +288,13 @@ fn verify(args: &VerifyArgs) -> Result<(), Failure> {
 }
 
 fn token(settings: TokenSettings) -> Result<(), Failure> {
-    let secret = settings.jwt_secret.map_or_else(|| secrets::find_jwt_secret(&settings.data_dir), Ok)?;
+    let secret = match settings.jwt_secret {
+        Some(secret) => secret,
+        None => {
+            refuse_closed(&settings.data_dir)?;
+            secrets::find_jwt_secret(&settings.data_dir)?
+        }
+    };
     let (token, _expires_at) = Signer::new(&secret).sign(settings.account, settings.ttl, SystemClock.now())?;
     writeln!(io::stdout(), "{token}")?;
     Ok(())

@@ -9,12 +9,12 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::RestoreArgs;
 use crate::dump;
 use crate::plans::first_plans;
-use crate::store::Author;
+use crate::store::{Author, OpenError};
 
 pub(super) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     let input = open_input(args)?;
     let dir = args.data_dir.as_path();
-    let before = Before::of(dir)?;
+    let before = Before::of(dir).map_err(|source| OpenError::Unusable { dir: dir.to_owned(), source })?;
     let store = open(dir, &first_plans()?).inspect_err(|_refused| before.remove_made_dirs())?;
     let by = Author { actor: "command line".to_owned(), request_id: "-".to_owned(), at: SystemClock.now() };
     let restored = dump::restore(&store, input, &by);

@@ -87,6 +87,7 @@ mod openapi;
 mod own_account;
 mod own_keys;
 mod paths;
+mod permissions;
 mod power_cut;
 mod problems;
 mod process;
