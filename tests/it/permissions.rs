@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use crate::process::{Process, big_dump, klinky_bound_by_modes, run, run_with_input};
 
@@ -60,4 +61,22 @@ fn a_restore_into_what_may_not_be_read_or_is_no_directory_names_it() {
     }
     set_mode(&closed, 0o700);
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+}
+
+#[test]
+fn a_store_that_may_be_read_only_is_verified() {
+    let temp = tempfile::tempdir().unwrap();
+    Process::serve(temp.path(), &[]).stop();
+    let chmod = |mode: &str| {
+        assert!(Command::new("chmod").args(["-R", mode]).arg(temp.path()).status().unwrap().success());
+    };
+    chmod("a-w");
+    let verify = klinky_bound_by_modes(&["verify", "--data-dir", temp.path().to_str().unwrap()]);
+
+    let ended = verify.map(|mut command| run(&mut command));
+
+    chmod("u+w");
+    let Some(ended) = ended else { return };
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+    assert!(ended.stdout.starts_with("0 faults in 4 plans, "), "{}", ended.stdout);
 }
