@@ -53,6 +53,9 @@ impl<E: Into<Box<dyn Error>>> From<E> for Failure {
 pub fn run(cli: Cli) -> Result<(), Failure> {
     // Whatever is made is its owner's alone, also in a directory that others may read.
     umask(Mode::RWXG | Mode::RWXO);
+    if !matches!(cli.command, Command::Serve(_)) {
+        warn_of_unread_variables();
+    }
     match cli.command {
         Command::Serve(args) => serve(&args),
         Command::Dump(args) => dump(args.check().map_err(Failure::Usage)?),
@@ -60,6 +63,13 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Verify(args) => verify(&args),
         Command::Token(args) => token(args.check().map_err(Failure::Usage)?),
         Command::Simulate(args) => simulate(args),
+    }
+}
+
+/// Says it where there is no log.
+fn warn_of_unread_variables() {
+    for variable in config::unread_variables() {
+        complain(&format!("warning: nothing reads {variable}: is its name misspelt?"));
     }
 }
 
