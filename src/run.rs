@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -353,7 +354,19 @@ fn open(dir: &Path, first_plans: &[Plan]) -> Result<Store, OpenError> {
     let store = Store::open(&options, first_plans)?;
     // Of a server that crashed. If it stays, nothing is lost by it now.
     let _left = secrets::remove_admin_address(dir);
+    warn_of_owner(dir);
     Ok(store)
+}
+
+/// Root may write to anyone's directory, where its owner then may not read what root has written.
+fn warn_of_owner(dir: &Path) {
+    let owner = fs::metadata(dir).map(|dir| dir.uid());
+    if let Some(owner) = owner.ok().filter(|uid| *uid != 0 && geteuid().is_root()) {
+        let dir = dir.display();
+        complain(&format!(
+            "warning: {dir} belongs to user {owner}, whose server may not open it after root: finish with `chown -R --reference={dir} {dir}`"
+        ));
+    }
 }
 
 /// Nobody can be told if standard error is closed.

@@ -1,11 +1,11 @@
 //! What commands do with a data directory that they may not read, or may not write to.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
-use crate::process::{Process, big_dump, klinky_bound_by_modes, run, run_with_input};
+use crate::process::{Process, big_dump, klinky, klinky_bound_by_modes, rows, run, run_with_input};
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -79,4 +79,24 @@ fn a_store_that_may_be_read_only_is_verified() {
     let Some(ended) = ended else { return };
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
     assert!(ended.stdout.starts_with("0 faults in 4 plans, "), "{}", ended.stdout);
+}
+
+#[test]
+fn root_is_told_that_what_it_writes_in_anothers_data_directory_is_its_own() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root may give files away");
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    Process::serve(temp.path(), &[]).stop();
+    let dump = || run(&mut klinky(&["dump", "--data-dir", temp.path().to_str().unwrap()]));
+    let own = dump();
+    chown(temp.path(), Some(65534), Some(65534)).unwrap();
+
+    let anothers = dump();
+
+    let said = anothers.stderr.replace(temp.path().to_str().unwrap(), "DIR");
+    insta::assert_snapshot!(said, @"klinky: warning: DIR belongs to user 65534, whose server may not open it after root: finish with `chown -R --reference=DIR DIR`");
+    assert_eq!((own.code, own.stderr.as_str(), anothers.code), (Some(0), "", Some(0)));
+    assert_eq!(rows(&own.stdout), rows(&anothers.stdout));
 }
