@@ -22,8 +22,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use ipnet::IpNet;
 
 pub use self::backups::{BackupArgs, BackupSettings};
@@ -33,16 +32,17 @@ pub use self::gateway::{GatewayArgs, GatewaySettings, Upstream};
 pub use self::links::{LinkArgs, LinkSettings};
 pub use self::log::{LogArgs, LogFormat, LogSettings};
 use self::parse::{
-    Faults, cores, parse_address, parse_bounded, parse_network, parse_origin, parse_ttl, parse_workers, read_issuer,
+    Faults, cores, parse_address, parse_bounded, parse_network, parse_origin, parse_switch, parse_ttl, parse_workers,
+    read_issuer, share_a_port,
 };
 pub use self::simulate::{Call, Fields, ReportFormat, SimulateArgs, SimulateSettings, Tried};
 pub use self::usage::UsageArgs;
-use self::variables::find_secret;
-pub use self::variables::unread_variables;
+use self::variables::{ADMIN_TOKEN, JWT_SECRET};
+pub use self::variables::{SecretVariable, unread_variables};
 pub use self::verify::VerifyArgs;
 use crate::domain::id::AccountId;
 use crate::domain::key::KeyFormat;
-use crate::secrets::{ADMIN_TOKEN_BYTES_MIN, JWT_SECRET_BYTES_MIN, Secret};
+use crate::secrets::Secret;
 use crate::tokens::{Issuer, Ttl};
 
 /// Longest flush interval: what a crash may forget should stay in the range of seconds.
@@ -151,14 +151,14 @@ pub struct ServeArgs {
     /// Run on a throw-away database with one account per plan, and print keys and curl lines
     ///
     /// The data directory is left alone.
-    #[arg(long, env = "KLINKY_DEMO", value_parser = BoolishValueParser::new())]
-    pub demo: bool,
+    #[arg(long, env = "KLINKY_DEMO", action = ArgAction::SetTrue)]
+    pub demo: String,
     /// The admin token; only from the environment, where other users cannot see it.
-    #[arg(skip = find_secret("KLINKY_ADMIN_TOKEN"))]
-    pub admin_token: Option<Secret>,
+    #[arg(skip = SecretVariable::find(ADMIN_TOKEN))]
+    pub admin_token: SecretVariable,
     /// The JWT secret; likewise.
-    #[arg(skip = find_secret("KLINKY_JWT_SECRET"))]
-    pub jwt_secret: Option<Secret>,
+    #[arg(skip = SecretVariable::find(JWT_SECRET))]
+    pub jwt_secret: SecretVariable,
 }
 
 /// Flags of `restore`.
@@ -183,8 +183,8 @@ pub struct TokenArgs {
     #[arg(long, env = "KLINKY_DATA_DIR", value_name = "DIR", default_value = "data/db")]
     pub data_dir: PathBuf,
     /// The JWT secret; only from the environment.
-    #[arg(skip = find_secret("KLINKY_JWT_SECRET"))]
-    pub jwt_secret: Option<Secret>,
+    #[arg(skip = SecretVariable::find(JWT_SECRET))]
+    pub jwt_secret: SecretVariable,
 }
 
 /// What `token` signs, checked.
@@ -231,6 +231,8 @@ pub struct ServeSettings {
     pub gateway: Option<GatewaySettings>,
     /// Backups, if they are wanted.
     pub backups: Option<BackupSettings>,
+    /// Whether it runs on a throw-away database, with accounts to try it with.
+    pub demo: bool,
     /// From the environment.
     pub admin_token: Option<Secret>,
     /// From the environment.
@@ -244,59 +246,72 @@ impl ServeArgs {
     /// With a line for each fault.
     pub fn check(&self) -> Result<ServeSettings, Vec<String>> {
         let mut faults = Faults::default();
-        let listen = faults.keep("--listen", parse_address(&self.listen));
-        let admin_listen = faults.keep("--admin-listen", parse_address(&self.admin_listen));
+        match self.checked(&mut faults) {
+            Some(settings) if faults.0.is_empty() => Ok(settings),
+            Some(_) | None => Err(faults.0),
+        }
+    }
+
+    /// Looks at all values before it gives up.
+    fn checked(&self, faults: &mut Faults) -> Option<ServeSettings> {
+        let [listen, admin_listen] = self.check_listeners(faults);
         let flush_ms = faults.keep("--flush-every-ms", parse_bounded(&self.flush_every_ms, 0, FLUSH_MS_MAX));
         let key_format = faults.keep("--key-prefix", KeyFormat::new(&self.key_prefix));
         let workers = faults.keep("--workers", self.workers.as_deref().map_or_else(|| Ok(cores()), parse_workers));
         let cors_origins = faults.keep_all("--cors-origin", &self.cors_origin, parse_origin);
         let trusted_proxies = faults.keep_all("--trusted-proxy", &self.trusted_proxy, parse_network);
+        let issuer = self.check_issuer(faults);
+        let admin_token = faults.keep(ADMIN_TOKEN, self.admin_token.admin_token());
+        let jwt_secret = faults.keep(JWT_SECRET, self.jwt_secret.jwt_secret());
+        let log = self.log.check(faults);
+        let (links, gateway) = (self.links.check(faults), self.gateway.check(faults));
+        if let Some(Some(gateway)) = &gateway {
+            let listeners = [("--listen", listen), ("--admin-listen", admin_listen)];
+            gateway.upstream.check_is_another(listeners, faults);
+        }
+        let usage_retention_days = self.usage.check(faults);
+        let backups = self.backups.check(&self.data_dir, faults);
+        let demo = faults.keep("--demo", parse_switch(&self.demo));
+        Some(ServeSettings {
+            listen: listen?,
+            admin_listen: admin_listen?,
+            data_dir: self.data_dir.clone(),
+            flush_within: Duration::from_millis(flush_ms?),
+            key_format: key_format?,
+            workers: workers?,
+            cors_origins,
+            trusted_proxies,
+            issuer: issuer?,
+            log: log?,
+            links: links?,
+            usage_retention_days: usage_retention_days?,
+            gateway: gateway?,
+            backups,
+            demo: demo?,
+            admin_token: admin_token?,
+            jwt_secret: jwt_secret?,
+        })
+    }
+
+    fn check_listeners(&self, faults: &mut Faults) -> [Option<SocketAddr>; 2] {
+        let listen = faults.keep("--listen", parse_address(&self.listen));
+        let admin_listen = faults.keep("--admin-listen", parse_address(&self.admin_listen));
+        if let (Some(listen), Some(admin)) = (listen, admin_listen)
+            && share_a_port(listen, admin)
+        {
+            faults.0.push(format!("--admin-listen: must be another address than --listen, got {admin} and {listen}"));
+        }
+        [listen, admin_listen]
+    }
+
+    fn check_issuer(&self, faults: &mut Faults) -> Option<Option<Issuer>> {
         let audience = self.jwt_audience.clone();
         let issuer = self.jwt_public_key.as_deref().map(|path| read_issuer(path, audience)).transpose();
         let issuer = faults.keep("--jwt-public-key", issuer);
         if self.jwt_audience.is_some() && self.jwt_public_key.is_none() {
             faults.0.push("--jwt-audience: goes with --jwt-public-key only".to_owned());
         }
-        faults.check_length("KLINKY_ADMIN_TOKEN", self.admin_token.as_ref(), ADMIN_TOKEN_BYTES_MIN);
-        faults.check_length("KLINKY_JWT_SECRET", self.jwt_secret.as_ref(), JWT_SECRET_BYTES_MIN);
-        let log = self.log.check(&mut faults);
-        let (links, gateway) = (self.links.check(&mut faults), self.gateway.check(&mut faults));
-        if let Some(Some(gateway)) = &gateway {
-            let listeners = [("--listen", listen), ("--admin-listen", admin_listen)];
-            gateway.upstream.check_is_another(listeners, &mut faults);
-        }
-        let usage_retention_days = self.usage.check(&mut faults);
-        let backups = self.backups.check(&self.data_dir, &mut faults);
-        let (Some(listen), Some(admin_listen), Some(log), Some(links), Some(gateway)) =
-            (listen, admin_listen, log, links, gateway)
-        else {
-            return Err(faults.0);
-        };
-        match (flush_ms, key_format, workers, issuer, usage_retention_days) {
-            (Some(flush_ms), Some(key_format), Some(workers), Some(issuer), Some(usage_retention_days))
-                if faults.0.is_empty() =>
-            {
-                Ok(ServeSettings {
-                    listen,
-                    admin_listen,
-                    data_dir: self.data_dir.clone(),
-                    flush_within: Duration::from_millis(flush_ms),
-                    key_format,
-                    workers,
-                    cors_origins,
-                    trusted_proxies,
-                    issuer,
-                    log,
-                    links,
-                    usage_retention_days,
-                    gateway,
-                    backups,
-                    admin_token: self.admin_token.clone(),
-                    jwt_secret: self.jwt_secret.clone(),
-                })
-            }
-            _ => Err(faults.0),
-        }
+        issuer
     }
 }
 
@@ -309,10 +324,10 @@ impl TokenArgs {
         let mut faults = Faults::default();
         let account = faults.keep("ACCOUNT", AccountId::parse(&self.account));
         let ttl = faults.keep("--ttl-seconds", parse_ttl(&self.ttl_seconds));
-        faults.check_length("KLINKY_JWT_SECRET", self.jwt_secret.as_ref(), JWT_SECRET_BYTES_MIN);
-        match (account, ttl) {
-            (Some(account), Some(ttl)) if faults.0.is_empty() => {
-                Ok(TokenSettings { account, ttl, data_dir: self.data_dir, jwt_secret: self.jwt_secret })
+        let jwt_secret = faults.keep(JWT_SECRET, self.jwt_secret.jwt_secret());
+        match (account, ttl, jwt_secret) {
+            (Some(account), Some(ttl), Some(jwt_secret)) if faults.0.is_empty() => {
+                Ok(TokenSettings { account, ttl, data_dir: self.data_dir, jwt_secret })
             }
             _ => Err(faults.0),
         }

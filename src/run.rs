@@ -1,22 +1,24 @@
 //! The subcommands. What they print goes to standard output, logs go to standard error.
 
+mod restore;
+
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use rustix::fs::Mode;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit, umask};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::{
-    Cli, Command, DumpFormat, DumpSettings, RestoreArgs, ServeArgs, ServeSettings, SimulateArgs, TokenSettings,
-    VerifyArgs,
+    Cli, Command, DumpFormat, DumpSettings, ServeArgs, ServeSettings, SimulateArgs, TokenSettings, VerifyArgs,
 };
 use crate::demo::Place;
 use crate::domain::plan::Plan;
@@ -26,7 +28,7 @@ use crate::dump::{self, DumpError, DumpFilter, remote};
 use crate::http::{Running, ServeError};
 use crate::plans::first_plans;
 use crate::simulate::{Simulation, show_path};
-use crate::store::{Author, OpenError, Store, StoreOptions, Verified};
+use crate::store::{OpenError, Store, StoreOptions, Verified};
 use crate::tokens::Signer;
 use crate::{config, demo, http, log, secrets};
 
@@ -52,13 +54,23 @@ impl<E: Into<Box<dyn Error>>> From<E> for Failure {
 pub fn run(cli: Cli) -> Result<(), Failure> {
     // Whatever is made is its owner's alone, also in a directory that others may read.
     umask(Mode::RWXG | Mode::RWXO);
+    if !matches!(cli.command, Command::Serve(_)) {
+        warn_of_unread_variables();
+    }
     match cli.command {
         Command::Serve(args) => serve(&args),
         Command::Dump(args) => dump(args.check().map_err(Failure::Usage)?),
-        Command::Restore(args) => restore(&args),
+        Command::Restore(args) => restore::restore(&args),
         Command::Verify(args) => verify(&args),
         Command::Token(args) => token(args.check().map_err(Failure::Usage)?),
         Command::Simulate(args) => simulate(args),
+    }
+}
+
+/// Says it where there is no log.
+fn warn_of_unread_variables() {
+    for variable in config::unread_variables() {
+        complain(&format!("warning: nothing reads {variable}: is its name misspelt?"));
     }
 }
 
@@ -70,17 +82,17 @@ fn serve(args: &ServeArgs) -> Result<(), Failure> {
     }
     raise_open_files();
     // Dropped, and so deleted, when the demo ends.
-    let throw_away = args.demo.then(tempfile::tempdir).transpose()?;
+    let throw_away = settings.demo.then(tempfile::tempdir).transpose()?;
     if let Some(dir) = &throw_away {
         settings.data_dir = dir.path().join("db");
         // Nobody wants it back, and the backups of real data must not give way to it.
         settings.backups = None;
     }
-    actix_web::rt::System::new().block_on(serve_until_signal(&settings, args.demo))?;
+    actix_web::rt::System::new().block_on(serve_until_signal(&settings))?;
     Ok(())
 }
 
-async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result<(), Box<dyn Error>> {
+async fn serve_until_signal(settings: &ServeSettings) -> Result<(), Box<dyn Error>> {
     // Before the start, so that no signal is missed during it.
     let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let clock = Arc::new(SystemClock);
@@ -94,7 +106,7 @@ async fn serve_until_signal(settings: &ServeSettings, with_demo: bool) -> Result
         "ready"
     );
     warn_if_reachable(server.admin_address());
-    if with_demo {
+    if settings.demo {
         print_demo(&server, settings, clock.now()).await?;
     }
     let refused = told_or_refused(&mut signals, &mut server).await;
@@ -204,6 +216,7 @@ const SAME_SIGNAL_WITHIN: Duration = Duration::from_secs(1);
 const READ_BYTES_AT_ONCE: usize = 64 * 1024;
 
 fn dump(settings: DumpSettings) -> Result<(), Failure> {
+    refuse_closed(&settings.data_dir)?;
     if !Store::is_in(&settings.data_dir) {
         return Err(format!("there is no klinky data directory at {}", settings.data_dir.display()).into());
     }
@@ -213,6 +226,17 @@ fn dump(settings: DumpSettings) -> Result<(), Failure> {
         DumpFormat::Table => write_dump(settings, Table::new(out)),
     };
     unless_left(done)
+}
+
+/// Refuses a data directory that this user may not look into, and may not take for one that is not there.
+fn refuse_closed(dir: &Path) -> Result<(), String> {
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let (user, dir) = (geteuid().as_raw(), dir.display());
+            Err(format!("user {user} may not read {dir}: run klinky as the user that owns it, or with sudo"))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// What a command that prints came to: whoever reads may have read enough, as `head` has.
@@ -254,60 +278,13 @@ fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-fn restore(args: &RestoreArgs) -> Result<(), Failure> {
-    let input: Box<dyn BufRead> = match &args.file {
-        Some(path) => Box::new(open_file(path)?),
-        None => Box::new(io::stdin().lock()),
-    };
-    let was_there = fs::exists(&args.data_dir)?;
-    let was_empty = !was_there || fs::read_dir(&args.data_dir)?.next().is_none();
-    let store = open(&args.data_dir, &first_plans()?)?;
-    let by = Author { actor: "command line".to_owned(), request_id: "-".to_owned(), at: SystemClock.now() };
-    let restored = dump::restore(&store, input, &by);
-    let closed = store.close();
-    let removed = match &restored {
-        // A server that started on it would refuse every key. The store is still held: none starts meanwhile.
-        Err(_) if was_empty && store.is_new() => remove_all(&args.data_dir, was_there),
-        _ => Ok(()),
-    };
-    drop(store);
-    if let (Err(error), Err(left)) = (&restored, removed) {
-        let dir = args.data_dir.display();
-        return Err(format!("{error}; and the empty store in {dir} could not be removed: {left}").into());
-    }
-    let rows = restored?;
-    closed?;
-    let dir = args.data_dir.display();
-    writeln!(
-        io::stdout(),
-        "restored {} plans, {} accounts, {} keys, {} counters and {} links into {dir}",
-        rows.plans,
-        rows.accounts,
-        rows.keys,
-        rows.counters,
-        rows.links
-    )?;
-    Ok(())
-}
-
-/// Removes what this process made: all that is in a directory, and the directory unless it was there before.
-fn remove_all(dir: &Path, was_there: bool) -> io::Result<()> {
-    if !was_there {
-        return fs::remove_dir_all(dir);
-    }
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
-    }
-    Ok(())
-}
-
 fn open_file(path: &Path) -> Result<BufReader<File>, String> {
     let file = File::open(path).map_err(|error| format!("could not open {}: {error}", show_path(path)))?;
     Ok(BufReader::with_capacity(READ_BYTES_AT_ONCE, file))
 }
 
 fn verify(args: &VerifyArgs) -> Result<(), Failure> {
+    refuse_closed(&args.data_dir)?;
     let Verified { faults, rows } = Store::verify(&args.data_dir)?;
     let mut out = BufWriter::new(io::stdout().lock());
     faults.iter().try_for_each(|fault| writeln!(out, "{fault}"))?;
@@ -322,7 +299,13 @@ fn verify(args: &VerifyArgs) -> Result<(), Failure> {
 }
 
 fn token(settings: TokenSettings) -> Result<(), Failure> {
-    let secret = settings.jwt_secret.map_or_else(|| secrets::find_jwt_secret(&settings.data_dir), Ok)?;
+    let secret = match settings.jwt_secret {
+        Some(secret) => secret,
+        None => {
+            refuse_closed(&settings.data_dir)?;
+            secrets::find_jwt_secret(&settings.data_dir)?
+        }
+    };
     let (token, _expires_at) = Signer::new(&secret).sign(settings.account, settings.ttl, SystemClock.now())?;
     writeln!(io::stdout(), "{token}")?;
     Ok(())
@@ -343,10 +326,7 @@ fn simulate(args: SimulateArgs) -> Result<(), Failure> {
         simulation.read(&show_path(path), log)?;
     }
     let report = simulation.report()?;
-    for line in &report.unreadable {
-        // Nobody can be told if standard error is closed.
-        let _closed = writeln!(io::stderr(), "klinky: {line}");
-    }
+    report.unreadable.iter().for_each(|line| complain(line));
     let mut out = BufWriter::new(io::stdout().lock());
     let written = report.write(&settings, &mut out).and_then(|()| out.flush());
     unless_left(written.map_err(Into::into))
@@ -374,5 +354,22 @@ fn open(dir: &Path, first_plans: &[Plan]) -> Result<Store, OpenError> {
     let store = Store::open(&options, first_plans)?;
     // Of a server that crashed. If it stays, nothing is lost by it now.
     let _left = secrets::remove_admin_address(dir);
+    warn_of_owner(dir);
     Ok(store)
+}
+
+/// Root may write to anyone's directory, where its owner then may not read what root has written.
+fn warn_of_owner(dir: &Path) {
+    let owner = fs::metadata(dir).map(|dir| dir.uid());
+    if let Some(owner) = owner.ok().filter(|uid| *uid != 0 && geteuid().is_root()) {
+        let dir = dir.display();
+        complain(&format!(
+            "warning: {dir} belongs to user {owner}, whose server may not open it after root: finish with `chown -R --reference={dir} {dir}`"
+        ));
+    }
+}
+
+/// Nobody can be told if standard error is closed.
+fn complain(text: &str) {
+    let _closed = writeln!(io::stderr(), "klinky: {text}");
 }

@@ -1,6 +1,6 @@
 //! Flags of the backups that a server makes by itself.
 
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Component, Path, PathBuf, absolute};
 use std::time::Duration;
 
 use clap::Args;
@@ -52,12 +52,29 @@ impl BackupArgs {
 
 /// A damaged data directory is moved away as a whole, and its backups must stay.
 fn check_place(dir: &Path, data_dir: &Path) -> Result<PathBuf, String> {
-    let within = |dir: &Path| Ok::<_, std::io::Error>(absolute(dir)?.starts_with(absolute(data_dir)?));
+    let within = |dir: &Path| Ok::<_, std::io::Error>(resolve(dir)?.starts_with(resolve(data_dir)?));
     match within(dir) {
         Ok(false) => Ok(dir.to_owned()),
         Ok(true) => Err(format!("must lie outside of the data directory, got {}", dir.display())),
         Err(error) => Err(format!("must be a directory, got {:?}: {error}", dir.display())),
     }
+}
+
+/// Where a path leads, as far as it is there, and where the rest of it will be once it is made.
+fn resolve(path: &Path) -> std::io::Result<PathBuf> {
+    let mut resolved = PathBuf::new();
+    for part in absolute(path)?.components() {
+        if part == Component::ParentDir {
+            resolved.pop();
+            continue;
+        }
+        resolved.push(part);
+        // What cannot be looked at is refused by who uses it.
+        if let Ok(place) = resolved.canonicalize() {
+            resolved = place;
+        }
+    }
+    Ok(resolved)
 }
 
 fn parse_interval(raw: &str) -> Result<Duration, String> {

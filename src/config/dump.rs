@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::parse::{Faults, parse_address, parse_choice};
-use super::variables::find_secret;
+use super::variables::{ADMIN_TOKEN, SecretVariable};
 use crate::domain::id::AccountId;
 use crate::secrets::Secret;
 
@@ -31,8 +31,8 @@ pub struct DumpArgs {
     #[arg(long, env = "KLINKY_DUMP_ACCOUNT", value_name = "ID")]
     pub account: Option<String>,
     /// The admin token; only from the environment.
-    #[arg(skip = find_secret("KLINKY_ADMIN_TOKEN"))]
-    pub admin_token: Option<Secret>,
+    #[arg(skip = SecretVariable::find(ADMIN_TOKEN))]
+    pub admin_token: SecretVariable,
 }
 
 /// How a dump looks.
@@ -90,15 +90,11 @@ impl DumpArgs {
         let format = faults.keep("--format", parse_choice(&self.format));
         let only = faults.keep_all("--only", &self.only, parse_choice);
         let account = faults.keep("--account", self.account.as_deref().map(AccountId::parse).transpose());
-        match (admin_listen, format, account) {
-            (Some(admin_listen), Some(format), Some(account)) if faults.0.is_empty() => Ok(DumpSettings {
-                data_dir: self.data_dir,
-                admin_listen,
-                format,
-                only,
-                account,
-                admin_token: self.admin_token,
-            }),
+        let admin_token = faults.keep(ADMIN_TOKEN, self.admin_token.admin_token());
+        match (admin_listen, format, account, admin_token) {
+            (Some(admin_listen), Some(format), Some(account), Some(admin_token)) if faults.0.is_empty() => {
+                Ok(DumpSettings { data_dir: self.data_dir, admin_listen, format, only, account, admin_token })
+            }
             _ => Err(faults.0),
         }
     }

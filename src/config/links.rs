@@ -6,7 +6,7 @@
 use actix_web::http::header::HeaderName;
 use clap::Args;
 
-use super::parse::{Faults, parse_bounded, parse_origin};
+use super::parse::{Faults, parse_bounded, parse_public_url};
 
 /// Longest time that clicks are kept: ten years.
 const RETENTION_DAYS_MAX: u32 = 3650;
@@ -42,7 +42,7 @@ pub struct LinkSettings {
 
 impl LinkArgs {
     pub(super) fn check(&self, faults: &mut Faults) -> Option<LinkSettings> {
-        let public_url = self.public_url.as_deref().map(parse_origin).transpose();
+        let public_url = self.public_url.as_deref().map(parse_public_url).transpose();
         let header = |raw: &str| {
             let name = HeaderName::try_from(raw).map_err(|_syntax| format!("must be a header's name, got {raw:?}"))?;
             Ok::<_, String>(name.as_str().to_owned())

@@ -1,7 +1,7 @@
 //! Backups that a server makes by itself: when, what, where, how many. The way back is in `readme.rs`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -263,6 +263,37 @@ fn a_directory_of_backups_that_cannot_be_used_is_refused_before_the_server_liste
     klinky: --backup-keep: must be 1 to 10000, got "0"
     klinky: --backup-dir: must lie outside of the data directory, got DIR/db/backups
     "#);
+}
+
+#[test]
+fn a_directory_of_backups_within_the_data_directory_is_refused_whichever_way_it_is_reached() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    fs::create_dir(&data).unwrap();
+    symlink("data", temp.path().join("link")).unwrap();
+    let refused = |data_dir: &str, backup_dir: &str| {
+        let [data_dir, backup_dir] = [data_dir, backup_dir].map(|dir| temp.path().join(dir));
+        let mut command = klinky(&["serve", "--data-dir", data_dir.to_str().unwrap()]);
+        // So that nothing is started.
+        let ended = run(command.args(["--backup-dir", backup_dir.to_str().unwrap(), "--workers", "0"]));
+        assert_eq!(ended.code, Some(2));
+        ended.stderr.contains("--backup-dir: must lie outside of the data directory")
+    };
+
+    for (data_dir, backup_dir) in [
+        ("data", "link/new"),
+        ("link", "data/new"),
+        ("link/db", "data/db/new"),
+        ("data", "new/../data/new"),
+        ("data/new/..", "link/backups"),
+    ] {
+        assert!(refused(data_dir, backup_dir), "{data_dir} {backup_dir}");
+    }
+    for (data_dir, backup_dir) in
+        [("data", "new"), ("link/db", "link/new"), ("data", "link/../new"), ("data", "database")]
+    {
+        assert!(!refused(data_dir, backup_dir), "{data_dir} {backup_dir}");
+    }
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn all_faults_of_serve_are_told_in_one_go_before_anything_is_made() {
     klinky: --flush-every-ms: must be 0 to 60000, got "60001"
     klinky: --key-prefix: must be 1 to 20 characters of a-z and 0-9
     klinky: --workers: must be 1 to 256, got "0"
-    klinky: --cors-origin: must be an origin such as https://app.example.com, got "https://a.example/"
+    klinky: --cors-origin: must be as a browser sends it, https://a.example, got "https://a.example/"
     klinky: --cors-origin: must be an origin such as https://app.example.com, got "*"
     klinky: --trusted-proxy: must be a network such as 10.0.0.0/8 or ::1/128, got "10.0.0.0/33"
     klinky: --jwt-public-key: could not read /nowhere.pem: No such file or directory (os error 2)
@@ -220,11 +220,11 @@ fn all_faults_of_dump_and_of_token_are_told_in_one_go() {
     klinky: --format: must be json or table, got "xml"
     klinky: --account: must be a UUID
     "#);
-    insta::assert_snapshot!(token.stderr, @"
+    insta::assert_snapshot!(token.stderr, @r#"
     klinky: ACCOUNT: must be a UUID
-    klinky: --ttl-seconds: must be 1 to 2592000
+    klinky: --ttl-seconds: must be 1 to 2592000, got "0"
     klinky: KLINKY_JWT_SECRET: must be at least 32 bytes
-    ");
+    "#);
 }
 
 #[test]

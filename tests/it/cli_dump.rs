@@ -334,3 +334,25 @@ fn a_token_without_a_secret_to_sign_is_an_error() {
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
     insta::assert_snapshot!(complaint(&ended, temp.path()), @"klinky: DIR/jwt-secret does not exist: no server has run on this data directory, or its secret comes from the environment, which must then be set here, too");
 }
+
+#[test]
+fn a_misspelt_variable_is_warned_of_beside_the_dump() {
+    let temp = tempfile::tempdir().unwrap();
+    restore(temp.path(), &big_dump(2));
+    let plain = dumped(temp.path());
+    let dir = temp.path().to_str().unwrap();
+
+    let mut command = klinky(&["dump", "--data-dir", dir]);
+    let dump = run(command.env("KLINKY_FORMAT", "table").env("KLINKY_DUMP_FORMAT", "json").env("KLINKY_WORKERS", "1"));
+    let others = ["restore", "verify", "token", "simulate"].map(|other| {
+        let args = if other == "token" { vec![other, "018d0d5e-0001-7000-8000-000000000000"] } else { vec![other] };
+        run(klinky(&args).env("KLINKY_DATA_DIR", dir).env("KLINKY_FORMAT", "table"))
+    });
+
+    let warning = "klinky: warning: nothing reads KLINKY_FORMAT: is its name misspelt?\n";
+    assert_eq!((dump.code, dump.stderr.as_str()), (Some(0), warning));
+    assert_eq!(rows(&dump.stdout), rows(&plain));
+    for other in others {
+        assert!(other.stderr.starts_with(warning), "{}", other.stderr);
+    }
+}

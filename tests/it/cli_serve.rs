@@ -169,6 +169,20 @@ fn secrets_of_the_environment_win_and_are_not_written_down() {
 }
 
 #[test]
+fn an_admin_token_of_the_environment_goes_without_the_end_of_its_line() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut command = klinky(&["serve", "--data-dir", temp.path().to_str().unwrap()]);
+    let token = format!("{ADMIN_TOKEN} \r\n");
+
+    let process = Process::start(command.env("KLINKY_ADMIN_TOKEN", &token));
+    let mut dump = klinky(&["dump", "--data-dir", temp.path().to_str().unwrap()]);
+    let dumped = run(dump.env("KLINKY_ADMIN_TOKEN", &token));
+
+    assert_eq!(stats_status(&process, ADMIN_TOKEN), 200);
+    assert_eq!(dumped.code, Some(0), "{}", dumped.stderr);
+}
+
+#[test]
 fn a_secret_file_that_holds_too_little_is_refused_by_name() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("jwt-secret"), "short\n").unwrap();

@@ -54,6 +54,7 @@ pub(crate) fn settings(dir: &Path) -> ServeSettings {
         usage_retention_days: 30,
         gateway: None,
         backups: None,
+        demo: false,
         admin_token: Some(Secret::new(ADMIN_TOKEN)),
         jwt_secret: Some(Secret::new(JWT_SECRET)),
     }

@@ -20,13 +20,32 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time between two looks: short beside what is waited for, long enough to leave it the processor.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// Where the binary is.
+pub(crate) const KLINKY: &str = env!("CARGO_BIN_EXE_klinky");
+
 /// The binary, with none of the variables that it reads.
 pub(crate) fn klinky(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_klinky"));
+    let mut command = without_variables(KLINKY);
+    command.args(args);
+    command
+}
+
+/// The same for a user whom the modes of files bind: for root, without its right to pass over them.
+pub(crate) fn klinky_bound_by_modes(args: &[&str]) -> Option<Command> {
+    if !rustix::process::geteuid().is_root() {
+        return Some(klinky(args));
+    }
+    let mut command = without_variables(find_program("setpriv", "apt-get install util-linux")?);
+    command.args(["--bounding-set=-dac_override,-dac_read_search", KLINKY]).args(args);
+    Some(command)
+}
+
+/// A program that may start the binary, with none of the variables that that reads.
+pub(crate) fn without_variables(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
     for (variable, _value) in std::env::vars_os().filter(|(variable, _value)| is_ours(variable)) {
         command.env_remove(variable);
     }
-    command.args(args);
     command
 }
 

@@ -16,6 +16,7 @@ mod usage;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -145,7 +146,9 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
         if entry.file_type()?.is_dir() {
             copy_files(&entry.path(), &to)?;
         } else {
-            fs::copy(entry.path(), to)?;
+            fs::copy(entry.path(), &to)?;
+            // Its mode came along. The engine writes to what it opens, and the store may be one that nobody may write to.
+            fs::set_permissions(to, fs::Permissions::from_mode(0o600))?;
         }
     }
     Ok(())
