@@ -229,8 +229,8 @@ impl Counters {
         Lease { window, used: stored.unwrap_or_default(), row }
     }
 
-    /// Writes what was really used, unless the row is purged. A damaged row stays as
-    /// it is: it must not keep others from being written, nor the next hour from beginning.
+    /// Writes what was really used, unless the row is purged. A damaged row stays as it is: it must not keep others from being
+    /// written, nor the next hour from beginning.
     fn settle(&self, account: AccountId, lease: &Lease) -> Result<(), StoreError> {
         if lease.stored().is_none_or(|end| end == lease.used) {
             return Ok(());

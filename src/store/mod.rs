@@ -92,7 +92,7 @@ use self::idempotency::KeptAnswers;
 use self::memory::Memory;
 use self::memory_links::LinkMemory;
 use self::opening::Opening;
-use self::room::Room;
+use self::room::{Room, free_bytes};
 use self::usage_journal::Journal;
 use self::usage_noted::NotedUsage;
 use self::writes::Writes;
@@ -254,6 +254,8 @@ pub struct StoreStats {
     pub links: usize,
     /// Bytes of the database's files.
     pub disk_bytes: u64,
+    /// Bytes that are free on the data directory's disk; `None` where the system does not say.
+    pub free_bytes: Option<u64>,
     /// Commits since the start.
     pub commits: u64,
     /// Commits that failed since the start.
@@ -364,6 +366,7 @@ impl Store {
             keys,
             links: self.links.count(),
             disk_bytes,
+            free_bytes: free_bytes(&self.dir),
             commits,
             commit_failures,
             commit_waiting,

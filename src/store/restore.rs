@@ -131,13 +131,12 @@ impl Restore<'_> {
     /// An account whose keys are rotated while it is dumped has more of them in the dump than it ever had: those that had to
     /// go are in it, and those that came. So the oldest one that has ended makes room, as it did then.
     fn make_room_for_key(&self, account: AccountId) -> Result<(), RestoreError> {
-        let keys: Vec<KeyUse> =
-            self.store.keys_of(account, None).take(KEYS_PER_ACCOUNT_MAX).collect::<Result<_, StoreError>>()?;
-        if keys.len() < KEYS_PER_ACCOUNT_MAX {
+        let rows = self.store.trees.account_keys.scan_prefix(account.as_bytes());
+        if rows.take(KEYS_PER_ACCOUNT_MAX).count() < KEYS_PER_ACCOUNT_MAX {
             return Ok(());
         }
-        let ended = keys.into_iter().map(|found| found.key).find(|key| !key.is_live(self.by.at));
-        let ended = ended.ok_or(RestoreError::KeysFull(account))?;
+        let is_ended = |found: &Result<KeyUse, _>| found.as_ref().map_or(true, |found| !found.key.is_live(self.by.at));
+        let ended = self.store.keys_of(account, None).find(is_ended).ok_or(RestoreError::KeysFull(account))??.key;
         let (trees, hash) = (&self.store.trees, ended.hash.as_bytes());
         for (tree, row) in [
             (&trees.keys, hash.as_slice()),

@@ -7,7 +7,6 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
-use rustix::fs::statvfs;
 
 use super::PREFIX;
 use super::durations::{NotedHistogram, secs};
@@ -22,8 +21,6 @@ pub(crate) struct Stored {
     store: StoreStats,
     commit_durations: Noted,
     clicks: Backlog,
-    /// `None`: the system does not say.
-    free_bytes: Option<u64>,
 }
 
 /// What became of the backups, of a server that makes them: an age of one that was never wanted would alarm.
@@ -47,16 +44,13 @@ impl Stored {
     pub(crate) fn read(state: &State) -> Result<Self, StoreError> {
         let clicks = state.recorder.backlog();
         let commit_durations = state.store.commit_durations();
-        // Of a file system that has blocks: one without is none that is kept on a disk.
-        let found = statvfs(state.store.dir()).ok().filter(|found| found.f_blocks > 0);
-        let free_bytes = found.map(|found| found.f_bavail.saturating_mul(found.f_frsize));
-        Ok(Self { store: state.store.stats()?, commit_durations, clicks, free_bytes })
+        Ok(Self { store: state.store.stats()?, commit_durations, clicks })
     }
 
     /// As metrics.
     pub(super) fn into_registry(self, backups: Option<&Backups>) -> Registry {
         let mut registry = Registry::with_prefix(PREFIX);
-        let Self { store, commit_durations, clicks, free_bytes } = self;
+        let Self { store, commit_durations, clicks } = self;
         registry.register(
             "records",
             "Records in the store; links and keys that were deleted included",
@@ -68,7 +62,7 @@ impl Stored {
             Unit::Bytes,
             ConstGauge::new(store.disk_bytes),
         );
-        if let Some(bytes) = free_bytes {
+        if let Some(bytes) = store.free_bytes {
             let help = "Free space on the disk of the data directory, as far as this process may use it";
             registry.register_with_unit("disk_free", help, Unit::Bytes, ConstGauge::new(bytes));
         }
