@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::{BackupSettings, DumpKind};
 use crate::domain::time::Timestamp;
 use crate::dump::{self, DumpError, DumpFilter};
-use crate::store::{Store, make_private_dir};
+use crate::store::{Store, StoreError, make_private_dir, unless_refused};
 
 /// How often the thread looks whether a backup is due.
 const ROUND: Duration = Duration::from_secs(1);
@@ -233,9 +233,23 @@ fn write_dump(store: &Store, path: &Path, now: Timestamp, stop: &Stop) -> Result
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let mut out = BufWriter::new(UntilStopped { file, stop });
-    dump::catch_up(store, &filter)?;
+    record_deferred(store, stop)?;
     dump::write(store, &filter, now, &mut out)?;
     Ok(out.get_ref().file.sync_all()?)
+}
+
+/// Records the clicks that are deferred by now, unless it is time to stop: there may be a million.
+fn record_deferred(store: &Store, stop: &Stop) -> Result<(), StoreError> {
+    store.wait_until_open()?;
+    // One at least is recorded in each step.
+    let mut steps_max = store.deferred_events();
+    while steps_max > 0 && !stop.is_asked() {
+        match store.record_deferred() {
+            Ok(true) => steps_max = steps_max.saturating_sub(1),
+            done => return unless_refused(done.map(|_has_more| ())),
+        }
+    }
+    Ok(())
 }
 
 /// A file that takes no more once it is time to stop.

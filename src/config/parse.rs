@@ -1,7 +1,7 @@
 //! Text to values: each says what it must be, and what it got.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -18,12 +18,13 @@ pub(super) fn parse_address(raw: &str) -> Result<SocketAddr, String> {
     raw.parse().map_err(|_syntax| format!("must be an address and a port such as 127.0.0.1:8080, got {raw:?}"))
 }
 
-/// Whether no two listeners can have these addresses at once: one of all addresses takes the port of each of its kind.
-/// With port 0, the system picks different ones.
+/// Whether no two listeners can have these addresses at once: one of all addresses takes the port of each of its kind, and one
+/// of all of IPv6, on Linux, of both kinds. With port 0, the system picks different ones.
 pub(super) fn share_a_port(one: SocketAddr, other: SocketAddr) -> bool {
-    let is_same_kind = one.is_ipv4() == other.is_ipv4();
-    let is_all = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && is_same_kind && (is_all || one.ip() == other.ip())
+    let takes = |all: IpAddr, of: IpAddr| all.is_unspecified() && (all.is_ipv6() || of.is_ipv4());
+    let (one_ip, other_ip) = (one.ip(), other.ip());
+    let is_shared = one_ip == other_ip || takes(one_ip, other_ip) || takes(other_ip, one_ip);
+    one.port() != 0 && one.port() == other.port() && is_shared
 }
 
 pub(super) fn parse_bounded<T: FromStr + PartialOrd + Display + Copy>(
@@ -122,6 +123,22 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn listeners_of_one_port_share_it_if_one_has_the_address_of_the_other() {
+        let share = |one: &str, other: &str| share_a_port(one.parse().unwrap(), other.parse().unwrap());
+        for (one, other) in [("127.0.0.1:9", "127.0.0.1:9"), ("0.0.0.0:9", "127.0.0.1:9"), ("[::]:9", "[::1]:9")] {
+            assert!(share(one, other) && share(other, one), "{one} and {other}");
+        }
+        for (one, other) in [("[::]:9", "127.0.0.1:9"), ("[::]:9", "0.0.0.0:9")] {
+            assert!(share(one, other) && share(other, one), "{one} and {other}");
+        }
+        for (one, other) in
+            [("127.0.0.1:9", "127.0.0.2:9"), ("0.0.0.0:9", "[::1]:9"), ("0.0.0.0:8", "0.0.0.0:9"), ("[::]:0", "[::]:0")]
+        {
+            assert!(!share(one, other) && !share(other, one), "{one} and {other}");
+        }
+    }
 
     #[test]
     fn an_origin_is_as_browsers_send_it() {

@@ -128,8 +128,8 @@ async fn bulk_cost(state: &State, request: &mut ServiceRequest, now: Timestamp) 
     // Nobody's body is read who may not come in.
     let known = state.gate.look(extract::api_key(request.headers())?, access(request.method()), now)?;
     if known.standing.remaining() == 0 {
-        // Whatever it costs does not fit. Should an operator make room in this very moment, it costs the most that it can.
-        return Ok(Cost::new(u32::try_from(BULK_MAX).unwrap_or(u32::MAX)).unwrap_or(Cost::ONE));
+        // Whatever it costs does not fit.
+        return Ok(Cost::ONE);
     }
     let payload = request.extract::<web::Payload>().await.map_err(|_broken| ApiError::BadRequest)?;
     let body = extract::body(request.request(), payload).await;

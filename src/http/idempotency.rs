@@ -68,11 +68,7 @@ where
         Ok(kept)
     };
     let done = rt::spawn(run.in_current_span()).await;
-    done.map_err(|panicked| {
-        // Said here: with the request that it had, what would log its answer is gone.
-        tracing::error!(error = &panicked as &dyn std::error::Error, "a handler panicked");
-        ApiError::Internal("a handler panicked", Some(Box::new(panicked)))
-    })?
+    done.map_err(|panicked| ApiError::Internal("a handler panicked", Some(Box::new(panicked))))?
 }
 
 /// Whether a request's answer may have to be given again.

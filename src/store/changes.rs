@@ -126,8 +126,11 @@ impl Store {
             // Their plans are there: that was checked under the lock that is still held.
             Change::PutAccount(account) => self.memory.put_terms(account.id, account.terms)?,
             Change::RemoveAccount(id) => {
-                if let Some(counter) = self.memory.remove_account(id) {
-                    self.counters.forget(&counter)?;
+                let removed = self.memory.remove_account(id);
+                if let Some(Err(error)) = removed.map(|counter| self.counters.forget(&counter)) {
+                    // The account is gone; its counter is purged with the hour.
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, account.id = %id, "could not remove the counter of a removed account");
                 }
             }
             Change::PutKey(key) => self.memory.put_key(&key)?,

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::durations::Durations;
 
-/// The number of a commit. They are counted from 1, and begin anew after 2^32: of two that are compared, neither is half as many
-/// older, which at 10,000 commits a second is two days. Small, as a million accounts may have one each.
+/// The number of a commit. Small, as a million accounts may have one each: after `u32::MAX` comes 1 again. Two that are compared
+/// are less than half of that apart, which is two days at 10,000 commits a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CommitNumber(NonZeroU32);
 

@@ -102,12 +102,12 @@ impl Counters {
         loop {
             let decision = decide(limit, lease.used, cost);
             let Decision::Allowed(after) = decision else { return Ok((decision, lease.used)) };
-            if lease.row.is_some_and(|row| after <= row.end) {
-                lease.used = after;
-                return Ok((decision, after));
-            }
-            if lease.row.is_none() && self.memory.known_counter(account).as_ref() != Some(counter) {
+            let needs_no_block = match lease.row {
+                Some(row) => after <= row.end,
                 // The account was removed since the request found it, and a row would outlive it.
+                None => self.memory.known_counter(account).as_ref() != Some(counter),
+            };
+            if needs_no_block {
                 lease.used = after;
                 return Ok((decision, after));
             }
@@ -174,7 +174,9 @@ impl Counters {
     /// Ends the lease of an account that is no longer in memory, and removes its row, which a request may have written since the
     /// account was removed from sled.
     pub(super) fn forget(&self, counter: &AccountCounter) -> Result<(), StoreError> {
-        let lease = mem::replace(&mut *counter.lease(), Lease::NONE);
+        // Held until the row is gone: who takes meanwhile would read it.
+        let mut held = counter.lease();
+        let lease = mem::replace(&mut *held, Lease::NONE);
         if lease.row.is_none() {
             return Ok(());
         }
@@ -189,7 +191,8 @@ impl Counters {
         // In the order of the rows, since with many accounts most leaves are on disk alone: each is read once for all its rows.
         counters.sort_by_cached_key(AccountCounter::account_id);
         counters.iter().try_for_each(|counter| {
-            let lease = mem::replace(&mut *counter.lease(), Lease::NONE);
+            let mut held = counter.lease();
+            let lease = mem::replace(&mut *held, Lease::NONE);
             self.settle(counter.account_id(), &lease)
         })
     }

@@ -230,7 +230,8 @@ impl Store {
     /// When there is no such account, or the store fails.
     pub fn remove_account(&self, id: AccountId, by: &Author) -> Result<(), DirectoryError> {
         self.write(|lock| {
-            let keys = self.list_keys(id, None, KEYS_PER_ACCOUNT_MAX)?;
+            // All: a restore may have left more than an account can get otherwise.
+            let keys = self.list_keys(id, None, usize::MAX)?;
             let mut changes: Vec<Change> = keys.items.into_iter().map(|found| Change::RemoveKey(found.key)).collect();
             let window = Window::at(by.at);
             // Older counters are purged within the hour anyway.

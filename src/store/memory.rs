@@ -231,8 +231,8 @@ impl Memory {
         self.accounts.insert(ByAccount(Shared::new(AccountEntry { id: account, state })));
     }
 
-    /// Removes an account. What is counted and noted of it from now on, by requests that have found it before, stays with what
-    /// is answered.
+    /// Removes an account. What is counted and noted of it from now on, by requests that have found it before, is kept nowhere:
+    /// it goes with the last of them.
     pub(super) fn remove_account(&self, account: AccountId) -> Option<AccountCounter> {
         let removed = AccountCounter(self.accounts.remove(&account)?.0);
         *removed.usage() = None;

@@ -31,8 +31,8 @@ pub enum RestoreError {
     /// A row repeats an earlier one's id.
     #[error("{0} stands twice")]
     Twice(String),
-    /// A row is one more key than an account may have, and all before it are live.
-    #[error("account {0} has more than {KEYS_PER_ACCOUNT_MAX} live keys")]
+    /// A row is one more key than the dump of an account can have, and all before it are live.
+    #[error("account {0} has more than {LIVE_KEYS_MAX} live keys")]
     KeysFull(AccountId),
     /// A row names something that no earlier row has.
     #[error("{0} does not exist; what a row names must stand before it")]
@@ -46,6 +46,10 @@ pub enum RestoreError {
 /// it commits and looks by itself after so many bytes of rows: with what the engine adds to them far less than the blocks
 /// that the file has ahead.
 const BYTES_PER_LOOK: usize = 2 * 1024 * 1024;
+
+/// Live keys of an account in a dump: each of those that it may have may have been rotated after it went out, and its successor
+/// went out as well.
+const LIVE_KEYS_MAX: usize = 2 * KEYS_PER_ACCOUNT_MAX;
 
 /// A restore that is under way. Administrative writes wait until it has ended.
 pub struct Restore<'s> {
@@ -129,14 +133,19 @@ impl Restore<'_> {
     }
 
     /// An account whose keys are rotated while it is dumped has more of them in the dump than it ever had: those that had to
-    /// go are in it, and those that came. So the oldest one that has ended makes room, as it did then.
+    /// go are in it, and those that came. So the oldest one that has ended makes room, as it did then; live ones all stay.
     fn make_room_for_key(&self, account: AccountId) -> Result<(), RestoreError> {
         let rows = self.store.trees.account_keys.scan_prefix(account.as_bytes());
-        if rows.take(KEYS_PER_ACCOUNT_MAX).count() < KEYS_PER_ACCOUNT_MAX {
+        let count = rows.take(LIVE_KEYS_MAX).count();
+        if count < KEYS_PER_ACCOUNT_MAX {
             return Ok(());
         }
         let is_ended = |found: &Result<KeyUse, _>| found.as_ref().map_or(true, |found| !found.key.is_live(self.by.at));
-        let ended = self.store.keys_of(account, None).find(is_ended).ok_or(RestoreError::KeysFull(account))??.key;
+        let ended = match self.store.keys_of(account, None).find(is_ended) {
+            Some(ended) => ended?.key,
+            None if count < LIVE_KEYS_MAX => return Ok(()),
+            None => return Err(RestoreError::KeysFull(account)),
+        };
         let (trees, hash) = (&self.store.trees, ended.hash.as_bytes());
         for (tree, row) in [
             (&trees.keys, hash.as_slice()),

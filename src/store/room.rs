@@ -111,6 +111,9 @@ impl Health {
     fn note(&self, place: &Place) {
         let found = place.find_room();
         let had = !self.is_full.swap(found.is_err(), Ordering::SeqCst);
+        if self.sync_failed.load(Ordering::SeqCst) {
+            return;
+        }
         let data_dir = place.dir.display();
         match found {
             Err(reason) if had => {

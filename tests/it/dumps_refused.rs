@@ -177,15 +177,37 @@ fn a_value_out_of_range_is_refused_by_its_line_and_field() {
     ");
 }
 
+fn with_hash(key: &str, hash: u32) -> String {
+    let start = key.find("\"sha256\":\"").unwrap() + "\"sha256\":\"".len();
+    format!("{}{hash:064}{}", &key[..start], &key[start + 64..])
+}
+
+/// So many more live keys of the account that has the key of the 15th line.
+fn keys(count: u32) -> String {
+    let key = |n: u32| with_hash(&line(15).replace("8000-000000000005", &format!("8000-000000001{n:03}")), n);
+    (0..count).map(key).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn live_keys_that_were_rotated_while_they_were_dumped_all_come_back_and_go_with_their_account() {
+    let (server, before) = (Server::start(), GOLDEN.matches(r#""kind":"key""#).count());
+
+    let rows = GOLDEN.lines().count() - 2;
+    let more = and(&keys(100)).replace(&format!("\"rows\":{rows}"), &format!("\"rows\":{}", rows + 100));
+
+    let answer = restore(&server, &more);
+
+    assert_eq!(answer.status, 201, "{answer}");
+
+    assert_eq!(dump(&server).matches(r#""kind":"key""#).count(), before + 100);
+    assert_eq!(call(&server, "DELETE", "/accounts/018d0d80-0000-7000-8000-000000000004").status, 204);
+    assert_eq!(dump(&server).matches(r#""kind":"key""#).count(), before - 1);
+}
+
 #[test]
 fn a_line_that_contradicts_an_earlier_one_is_refused() {
     let other_id = line(15).replace("018d0d81-0000-7000-8000-000000000005", "018d0d81-0000-7000-8000-000000000006");
-    let with_hash = |key: &str, hash: u32| {
-        let start = key.find("\"sha256\":\"").unwrap() + "\"sha256\":\"".len();
-        format!("{}{hash:064}{}", &key[..start], &key[start + 64..])
-    };
-    let key = |n: u32| with_hash(&line(15).replace("8000-000000000005", &format!("8000-0000000001{n:02}")), n);
-    let full = (0..100).map(key).collect::<Vec<_>>().join("\n");
+    let full = keys(200);
     let said = said_of(&[
         ("a plan twice", and(line(2))),
         ("an account twice", and(line(7))),
@@ -201,7 +223,7 @@ fn a_line_that_contradicts_an_earlier_one_is_refused() {
             "a counter of an account that is not there",
             with("\"counter\",\"account_id\":\"018d0d80", "\"counter\",\"account_id\":\"018d0d8f"),
         ),
-        ("101 keys of an account", and(&full)),
+        ("201 keys of an account", and(&full)),
     ]);
 
     insta::assert_snapshot!(said, @"
@@ -216,7 +238,7 @@ fn a_line_that_contradicts_an_earlier_one_is_refused() {
     a plan after its account: 422 line 6: plan growth does not exist; what a row names must stand before it
     a key of an account that is not there: 422 line 11: account 018d0d8f-0000-7000-8000-000000000001 does not exist; what a row names must stand before it
     a counter of an account that is not there: 422 line 16: account 018d0d8f-0000-7000-8000-000000000001 does not exist; what a row names must stand before it
-    101 keys of an account: 422 line 119: account 018d0d80-0000-7000-8000-000000000004 has more than 100 live keys
+    201 keys of an account: 422 line 219: account 018d0d80-0000-7000-8000-000000000004 has more than 200 live keys
     ");
 }
 

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use klinky::clock::Stopwatch;
+
 use crate::harness::{Account, Exchange, Server};
 use crate::upstream::{Upstream, end, read, settings};
 
@@ -101,6 +103,23 @@ fn an_upstream_that_says_nothing_is_a_504_and_counted() {
     assert_eq!((answer.status, answer.remaining(), posted.status), (504, 99, 504), "{answer}");
     assert_eq!(answer.detail(), "The API behind this gateway did not answer within 150 milliseconds.");
     assert_eq!(server.used(&account.id), 2);
+}
+
+#[test]
+fn the_wait_for_an_answer_begins_when_the_body_last_moved() {
+    let upstream = Upstream::start(|mut stream, _number, asked| {
+        while let Some(request) = read(&mut stream) {
+            asked.send(request).unwrap_or_default();
+        }
+    });
+    let (server, account) = in_front_of(&upstream, &["--upstream-timeout-ms", "2000"]);
+    let asked = Stopwatch::start();
+
+    let answer = ask(&server, &account, "POST /v1/x\n\n\nbody");
+
+    assert_eq!(answer.status, 504, "{answer}");
+    let waited_ms = asked.elapsed_us() / 1000;
+    assert!((2000..3500).contains(&waited_ms), "{waited_ms} ms");
 }
 
 /// A listener that accepts no more connections: its queue is full, and the system ignores who comes now.

@@ -67,7 +67,7 @@ impl Progress {
         self.state.get()
     }
 
-    /// Since when nothing was sent any more, if something was since this was last asked.
+    /// Since when nothing was sent any more, if something was, or all of it, since this was last asked.
     pub(crate) fn take_moved(&self) -> Option<Stopwatch> {
         self.moved.take()
     }
@@ -88,8 +88,10 @@ impl Body for Upload {
             Poll::Ready(Some(Err(_broken))) => UploadState::Broken,
             Poll::Ready(None) => UploadState::Done,
         });
-        if let Poll::Ready(Some(Ok(piece))) = &polled {
+        if let Poll::Ready(Some(Ok(_)) | None) = &polled {
             self.progress.moved.set(Some(Stopwatch::start()));
+        }
+        if let Poll::Ready(Some(Ok(piece))) = &polled {
             let sent = u64::try_from(piece.len()).unwrap_or(u64::MAX);
             self.bytes_left = self.bytes_left.map(|left| left.saturating_sub(sent));
             if self.bytes_left == Some(0) {
