@@ -109,7 +109,7 @@ fn contestants(dir: &Path, accounts: usize) -> (Contestant, Vec<Contestant>) {
             Load::check(&spread.keys[..KEYS_EACH]),
         ),
         Contestant::new("klinky, limit 1,000", klinky("thousand", &thousand, &off), Load::check(&thousand.keys)),
-        // As with 100, which would be used up before the bench ends.
+        // As with 100, which would be used up before the bench ends. This lasts for 12 runs of a second.
         Contestant::new("klinky, limit 199, blocks of 2", klinky("small", &small, &off), Load::check(&small.keys)),
         Contestant::new("klinky, text log", text, asked()),
         Contestant::new("klinky, JSON log", json, asked()),

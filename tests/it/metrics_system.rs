@@ -24,6 +24,16 @@ fn the_process_is_described_as_prometheus_has_it() {
 }
 
 #[test]
+fn the_binary_gives_memory_that_is_free_back_within_a_second() {
+    // What jemalloc was built with, by `.cargo/config.toml`, stands in it as text.
+    let setting = b"dirty_decay_ms:1000";
+
+    let binary = std::fs::read(env!("CARGO_BIN_EXE_klinky")).unwrap();
+
+    assert!(binary.windows(setting.len()).any(|bytes| bytes == setting));
+}
+
+#[test]
 fn free_space_is_that_of_the_data_directorys_disk() {
     let temp = tempfile::tempdir().unwrap();
     let server = Server::start();
