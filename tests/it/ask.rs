@@ -160,10 +160,7 @@ fn a_fault_of_a_question_names_its_field_and_counts_nothing() {
         (json!({"key": key, "cost": 0}), cost),
         (json!({"key": key, "cost": 1001}), cost),
         (json!({"key": key, "cost": -1}), "cost: invalid value: integer `-1`, expected a whole number of at least 0"),
-        (
-            json!({"key": key, "cost": 4_294_967_297_u64}),
-            "cost: invalid value: integer `4294967297`, expected a whole number of at least 0",
-        ),
+        (json!({"key": key, "cost": 4_294_967_297_u64}), cost),
         (
             json!({"key": key, "cost": 1.5}),
             "cost: invalid type: floating point `1.5`, expected a whole number of at least 0",
