@@ -156,12 +156,13 @@ impl Store {
         retiring: Option<&Key>,
         now: Timestamp,
     ) -> Result<Option<Change>, DirectoryError> {
-        let mut keys = self.list_keys(account, None, KEYS_PER_ACCOUNT_MAX)?.items.into_iter().map(|found| found.key);
+        // All: a restore may have left more than an account can get otherwise.
+        let keys = self.list_keys(account, None, usize::MAX)?.items;
         if keys.len() < KEYS_PER_ACCOUNT_MAX {
             return Ok(None);
         }
         let as_it_will_be = |key: Key| retiring.filter(|retiring| retiring.id == key.id).cloned().unwrap_or(key);
-        let ended = keys.by_ref().map(as_it_will_be).find(|key| !key.is_live(now));
+        let ended = keys.into_iter().map(|found| as_it_will_be(found.key)).find(|key| !key.is_live(now));
         Ok(Some(Change::RemoveKey(ended.ok_or(DirectoryError::KeysFull)?)))
     }
 

@@ -200,6 +200,9 @@ fn live_keys_that_were_rotated_while_they_were_dumped_all_come_back_and_go_with_
     assert_eq!(answer.status, 201, "{answer}");
 
     assert_eq!(dump(&server).matches(r#""kind":"key""#).count(), before + 100);
+    let newest = "/keys/018d0d81-0000-7000-8000-000000001099/rotate";
+    server.admin_ok("POST", newest, &json!({"grace_seconds": 0}));
+    assert_eq!(dump(&server).matches(r#""kind":"key""#).count(), before + 100, "it makes room for its successor");
     assert_eq!(call(&server, "DELETE", "/accounts/018d0d80-0000-7000-8000-000000000004").status, 204);
     assert_eq!(dump(&server).matches(r#""kind":"key""#).count(), before - 1);
 }

@@ -88,13 +88,18 @@ fn a_head_over_its_bounds_is_a_502_that_names_them() {
     assert_eq!(ask(head(99)).status, 200);
 }
 
-#[test]
-fn an_upstream_that_says_nothing_is_a_504_and_counted() {
-    let upstream = Upstream::start(|mut stream, _number, asked| {
+/// An upstream that reads requests and answers none.
+fn silent() -> Upstream {
+    Upstream::start(|mut stream, _number, asked| {
         while let Some(request) = read(&mut stream) {
             asked.send(request).unwrap_or_default();
         }
-    });
+    })
+}
+
+#[test]
+fn an_upstream_that_says_nothing_is_a_504_and_counted() {
+    let upstream = silent();
     let (server, account) = in_front_of(&upstream, &["--upstream-timeout-ms", "150"]);
 
     let answer = ask(&server, &account, "GET /v1/x\n");
@@ -107,11 +112,7 @@ fn an_upstream_that_says_nothing_is_a_504_and_counted() {
 
 #[test]
 fn the_wait_for_an_answer_begins_when_the_body_last_moved() {
-    let upstream = Upstream::start(|mut stream, _number, asked| {
-        while let Some(request) = read(&mut stream) {
-            asked.send(request).unwrap_or_default();
-        }
-    });
+    let upstream = silent();
     let (server, account) = in_front_of(&upstream, &["--upstream-timeout-ms", "2000"]);
     let asked = Stopwatch::start();
 
